@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// Kind says what is about to happen to the machine.
+type Kind string
+
+// The kinds of notice. They are label values and part of ids: never rename one.
+const (
+	SpotInterruption  Kind = "SpotInterruption"
+	RebalanceAdvice   Kind = "RebalanceAdvice"
+	Maintenance       Kind = "Maintenance"
+	ScaleIn           Kind = "ScaleIn"
+	NodeShutdown      Kind = "NodeShutdown"
+	ClusterDisruption Kind = "ClusterDisruption"
+)
+
+// Action says what the cloud will do to the machine at the deadline.
+type Action string
+
+// The actions clouds announce. A value a cloud invents later is kept as it came.
+const (
+	Terminate Action = "terminate"
+	Stop      Action = "stop"
+	Hibernate Action = "hibernate"
+	Reboot    Action = "reboot"
+	Redeploy  Action = "redeploy"
+	Freeze    Action = "freeze"
+	Migrate   Action = "migrate"
+)
+
+// State says how far the announced action has come.
+type State string
+
+// The states of a notice.
+const (
+	Advisory  State = "advisory"
+	Scheduled State = "scheduled"
+	Started   State = "started"
+	Cancelled State = "cancelled"
+	Gone      State = "gone"
+)
+
+// DeadlineKind says how far a deadline can be trusted.
+type DeadlineKind string
+
+// The kinds of deadline.
+const (
+	// Exact is the moment the cloud named.
+	Exact DeadlineKind = "exact"
+	// Earliest is a moment before which the cloud promises not to act.
+	Earliest DeadlineKind = "earliest"
+	// Estimated is our own reckoning: the cloud named no moment that can be used.
+	Estimated DeadlineKind = "estimated"
+	// None means that there is no deadline.
+	None DeadlineKind = "none"
+)
+
+// Sighting is one notice as a source read it in one poll: the cloud's words,
+// nothing concluded yet.
+type Sighting struct {
+	// ID is the cloud's own id of the event; empty where the cloud has none.
+	ID     string
+	Kind   Kind
+	Action Action
+	State  State
+	// At is the moment the cloud names; zero when it names none or one that
+	// cannot be read. An unreadable moment still makes a sighting.
+	At time.Time
+	// ServerTime is the Date header of the same reply, so that a wrong local
+	// clock cannot shift At; zero when the reply had none.
+	ServerTime time.Time
+	// Nominal is the length of notice that the cloud documents for this kind.
+	Nominal time.Duration
+	// Raw is the reply as it came, cut to MaxRaw bytes.
+	Raw string
+}
+
+// MaxRaw is how many bytes of a reply a Sighting keeps.
+const MaxRaw = 1024
+
+// Source reads one place where a cloud announces interruptions.
+type Source interface {
+	// Provider names the cloud, Name the place within it; both are lower-case
+	// and serve as metric labels and in ids.
+	Provider() string
+	Name() string
+	// Poll asks once, within ctx. No sightings and no error means that the
+	// cloud said "none"; an error means that nothing could be seen, and says
+	// why on one line. Poll is never called twice at a time.
+	Poll(ctx context.Context) ([]Sighting, error)
+}

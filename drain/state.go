@@ -1,0 +1,158 @@
+package drain
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Boot tells one run of a machine from the next and counts its seconds. The
+// wall clock may be set while a drain is under way; this one is not.
+type Boot struct {
+	// ID changes with every boot.
+	ID string
+	// Uptime is the time since that boot, counting on while the machine
+	// sleeps; never nil.
+	Uptime func() time.Duration
+}
+
+// State is what a node carries in [StateAnnotation]: enough for the next agent
+// to go on with a drain, and to undo what was done and nothing else.
+type State struct {
+	// Notice, Source and Kind name what the drain is for.
+	Notice string `json:"notice"`
+	Source string `json:"source"`
+	Kind   string `json:"kind"`
+	// Deadline is D by the wall clock, for people and for another machine.
+	Deadline     time.Time `json:"deadline"`
+	DeadlineKind string    `json:"deadlineKind"`
+	// BootID is the boot during which this was written, DeadlineUptime the
+	// same D in seconds since that boot.
+	BootID         string  `json:"bootID"`
+	DeadlineUptime float64 `json:"deadlineUptimeSeconds"`
+	// Cordoned is true when the node was schedulable before us, Excluded when
+	// it had no [ExcludeLabel].
+	Cordoned bool `json:"cordoned"`
+	Excluded bool `json:"excluded,omitempty"`
+}
+
+// SetDeadline writes D in both reckonings; now is the moment at which boot is
+// asked.
+func (s *State) SetDeadline(deadline, now time.Time, boot Boot) {
+	s.Deadline = deadline.UTC().Round(time.Millisecond)
+	s.BootID = boot.ID
+	s.DeadlineUptime = (boot.Uptime() + deadline.Sub(now)).Round(time.Millisecond).Seconds()
+}
+
+// OnBoot returns D on the clock that now was read from, and whether the state
+// is of this boot; of another boot nothing it says is true any more.
+func (s *State) OnBoot(now time.Time, boot Boot) (deadline time.Time, same bool) {
+	left := time.Duration(s.DeadlineUptime*float64(time.Second)) - boot.Uptime()
+	return now.Add(left), s.BootID == boot.ID
+}
+
+// ReadState returns the state that node carries, nil when it carries none. An
+// annotation that cannot be read is an error: it may be another version's.
+func ReadState(node *corev1.Node) (*State, error) {
+	text, ok := node.Annotations[StateAnnotation]
+	if !ok {
+		return nil, nil //nolint:nilnil // no annotation is the usual case and not an error
+	}
+	var state State
+	if err := json.Unmarshal([]byte(text), &state); err != nil {
+		return nil, fmt.Errorf("reading annotation %q of node %q: %w", StateAnnotation, node.Name, err)
+	}
+	return &state, nil
+}
+
+// nodePatch is the strategic merge patch that Mark, Exclude and Undo share.
+// spec.taints is one atomic list to the API, so a patch carries all of them and
+// the resourceVersion they were read at.
+type nodePatch struct {
+	Metadata struct {
+		ResourceVersion string             `json:"resourceVersion,omitempty"`
+		Annotations     map[string]*string `json:"annotations,omitempty"`
+		Labels          map[string]*string `json:"labels,omitempty"`
+	} `json:"metadata"`
+	Spec *nodeSpecPatch `json:"spec,omitempty"`
+}
+
+type nodeSpecPatch struct {
+	Unschedulable *bool           `json:"unschedulable,omitempty"`
+	Taints        *[]corev1.Taint `json:"taints,omitempty"`
+}
+
+// markPatch cordons node for state and writes the state down, in one patch.
+// What an earlier state, of whichever boot, says of the node's looks before us
+// stays true.
+func markPatch(node *corev1.Node, state State) (nodePatch, State) {
+	state.Cordoned = !node.Spec.Unschedulable
+	// An earlier state that cannot be read is overwritten: this notice is now.
+	if earlier, err := ReadState(node); err == nil && earlier != nil {
+		state.Cordoned = state.Cordoned || earlier.Cordoned
+		state.Excluded = earlier.Excluded
+	}
+	taints := append(othersTaints(node), corev1.Taint{
+		Key: TaintKey, Value: state.Kind, Effect: corev1.TaintEffectNoSchedule,
+	})
+	unschedulable := true
+	patch := statePatch(node, state)
+	patch.Spec = &nodeSpecPatch{Unschedulable: &unschedulable, Taints: &taints}
+	return patch, state
+}
+
+// excludePatch takes node out of external load balancers. It is empty when
+// somebody else has already done so.
+func excludePatch(node *corev1.Node, state State) (nodePatch, bool) {
+	if _, already := node.Labels[ExcludeLabel]; already {
+		return nodePatch{}, false
+	}
+	state.Excluded = true
+	patch := statePatch(node, state)
+	value := ""
+	patch.Metadata.Labels = map[string]*string{ExcludeLabel: &value}
+	return patch, true
+}
+
+// undoPatch takes back what state says we did, and our taint and annotation.
+func undoPatch(node *corev1.Node, state State) nodePatch {
+	var patch nodePatch
+	patch.Metadata.ResourceVersion = node.ResourceVersion
+	patch.Metadata.Annotations = map[string]*string{StateAnnotation: nil}
+	if state.Excluded {
+		patch.Metadata.Labels = map[string]*string{ExcludeLabel: nil}
+	}
+	taints := othersTaints(node)
+	patch.Spec = &nodeSpecPatch{Taints: &taints}
+	if state.Cordoned {
+		schedulable := false
+		patch.Spec.Unschedulable = &schedulable
+	}
+	return patch
+}
+
+func statePatch(node *corev1.Node, state State) nodePatch {
+	text, err := json.Marshal(state)
+	if err != nil {
+		panic(err) // unreachable: strings, numbers and times always marshal
+	}
+	value := string(text)
+	var patch nodePatch
+	patch.Metadata.ResourceVersion = node.ResourceVersion
+	patch.Metadata.Annotations = map[string]*string{StateAnnotation: &value}
+	return patch
+}
+
+// othersTaints returns a copy of node's taints without ours; never nil, since a
+// nil list would vanish from a patch.
+func othersTaints(node *corev1.Node) []corev1.Taint {
+	kept := make([]corev1.Taint, 0, len(node.Spec.Taints)+1)
+	for _, taint := range node.Spec.Taints {
+		if taint.Key != TaintKey {
+			kept = append(kept, taint)
+		}
+	}
+	return kept
+}

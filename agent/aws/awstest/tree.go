@@ -82,7 +82,8 @@ func (s *Server) honest(r *http.Request, needsToken bool) reply {
 		return refusal(http.StatusMethodNotAllowed)
 	}
 	var header map[string]string
-	if needsToken {
+	// Where IMDSv1 is on, a token is not asked for, but a wrong one is refused.
+	if needsToken || len(r.Header.Values(tokenHeader)) > 0 {
 		left := s.tokens[r.Header.Get(tokenHeader)].Sub(s.now())
 		if left <= 0 {
 			return refusal(http.StatusUnauthorized)

@@ -1,0 +1,205 @@
+package aws_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+)
+
+// says is what the error under each blinding fault must tell the reader.
+var says = map[awstest.Fault]string{
+	awstest.Unauthorized:      "401 Unauthorized (the token was not accepted)",
+	awstest.Forbidden:         "403 Forbidden (the metadata service is switched off",
+	awstest.NotFound:          `reading metadata item "/latest/meta-data/instance-id": 404 Not Found (what answers is not`,
+	awstest.TooManyRequests:   "429 Too Many Requests (the metadata service throttles",
+	awstest.InternalError:     "500 Internal Server Error",
+	awstest.Unavailable:       "503 Service Unavailable (the metadata service throttles",
+	awstest.TokenNotFound:     `fetching metadata token "/latest/api/token": 404 Not Found (only IMDSv1 is offered`,
+	awstest.UnusableToken:     `invalid header field value for "X-Aws-Ec2-Metadata-Token"`,
+	awstest.HangingToken:      "(with a hop limit of 1 the token never reaches a pod: use hostNetwork or a hop limit of 2)",
+	awstest.HangingItem:       `reading metadata item "/latest/meta-data/spot/instance-action": net/http: timeout`,
+	awstest.SlowBody:          "200 OK: context deadline exceeded|404 Not Found: context deadline exceeded",
+	awstest.HugeBody:          "200 OK: more than 64 KiB of reply",
+	awstest.TruncatedJSON:     "unexpected end of JSON input",
+	awstest.GarbageJSON:       "invalid character",
+	awstest.ForeignJSON:       "neither an action nor a time",
+	awstest.HTMLPage:          "200 OK: |parsing",
+	awstest.Redirect:          "302 Found (something redirects requests: is a proxy in the way?)",
+	awstest.ConnectionRefused: "connection refused (nothing listens there",
+	awstest.ConnectionReset:   "connection reset by peer|EOF",
+	awstest.IMDSv1Only403:     "fetching metadata token",
+	awstest.IMDSv1Only404:     "(only IMDSv1 is offered here; allow it if that is meant)",
+	awstest.IMDSv1Only405:     "(only IMDSv1 is offered here; allow it if that is meant)",
+}
+
+// circumstance is how things stand when a fault begins.
+type circumstance struct {
+	keepAlive bool // connections may be reused
+	warm      bool // the source polled before, and holds a token
+	notice    bool // the notice came before the fault
+	allowV1   bool
+}
+
+func TestSpotUnderEachFault(t *testing.T) {
+	t.Parallel()
+	circumstances := map[string]circumstance{
+		"from the start":                    {notice: true},
+		"after good polls":                  {warm: true},
+		"on one connection with a notice":   {warm: true, notice: true, keepAlive: true},
+		"with a notice and IMDSv1 allowed":  {warm: true, notice: true, allowV1: true},
+		"from the start and IMDSv1 allowed": {allowV1: true},
+	}
+	for _, fault := range awstest.Faults() {
+		for name, c := range circumstances {
+			t.Run(string(fault)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				testFault(t, fault, c)
+			})
+		}
+	}
+}
+
+func testFault(t *testing.T, fault awstest.Fault, c circumstance) {
+	t.Helper()
+	server, err := awstest.Start(awstest.Options{KeepAlive: c.keepAlive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	spot := newSpot(t, aws.Options{Endpoint: server.URL(), AllowIMDSv1: c.allowV1})
+	interrupt := func() { server.Interrupt("terminate", time.Now().Add(2*time.Minute)) }
+	if c.warm {
+		poll(t, spot)
+	}
+	if c.notice {
+		interrupt()
+	}
+
+	if err := server.SetFault(fault); err != nil {
+		t.Fatal(err)
+	}
+	// A service that denies everything is believed for ten polls at most, so the
+	// first ten may pass; the others are as the first.
+	checkEffect(t, server, spot, fault, c)
+
+	if !c.notice {
+		interrupt()
+	}
+	if err := server.ClearFault(); err != nil {
+		t.Fatal(err)
+	}
+	sightings := poll(t, spot)
+	if len(sightings) != 1 || sightings[0].Action != agent.Terminate {
+		t.Errorf("the poll after the fault saw %+v, want the notice", sightings)
+	}
+	if server.NoticeReadAt().IsZero() {
+		t.Error("the service says that no one has read the notice")
+	}
+}
+
+// checkEffect polls under a fault and holds each answer to what the fault
+// leaves to be seen.
+func checkEffect(t *testing.T, server *awstest.Server, spot *aws.Spot, fault awstest.Fault, c circumstance) {
+	t.Helper()
+	effect := fault.Effect()
+	if effect == awstest.BlindsWithoutV1 && c.allowV1 {
+		effect = awstest.Shows
+	}
+	polls := 2
+	if fault == awstest.NotFound {
+		polls = 11
+	}
+	for n := range polls {
+		server.ResetRequests()
+		start := time.Now()
+		sightings, err := spot.Poll(t.Context())
+		if took := time.Since(start); took > 1500*time.Millisecond {
+			t.Errorf("poll %d took %s, want a second at most", n, took)
+		}
+		// Where a connection is reset as it is reused, net/http sends once more.
+		if sent := len(server.Log()); sent > 3 {
+			t.Errorf("poll %d sent %d requests, want at most 3: %v", n, sent, server.Requests())
+		}
+		if server.Requests()["GET /sign-in"] > 0 {
+			t.Error("a redirect was followed")
+		}
+		switch {
+		case effect == awstest.Shows:
+			if err != nil || (len(sightings) == 1) != c.notice {
+				t.Errorf("poll %d: %+v, %v; want to see whether there is a notice", n, sightings, err)
+			}
+		case effect == awstest.Hides || (fault == awstest.NotFound && err == nil && n < polls-1):
+			if err != nil || len(sightings) != 0 {
+				t.Errorf("poll %d: %+v, %v; want neither notice nor error", n, sightings, err)
+			}
+		default:
+			if len(sightings) != 0 {
+				t.Errorf("poll %d saw %+v through the fault", n, sightings)
+			}
+			checkBlind(t, err, fault, c)
+		}
+	}
+}
+
+func checkBlind(t *testing.T, err error, fault awstest.Fault, c circumstance) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("Poll says that there is no notice, want an error: it cannot know")
+	}
+	if !c.allowV1 { // with it, another request may be the one that fails
+		checkReadError(t, err, says[fault])
+		return
+	}
+	var read *aws.ReadError
+	if !errors.As(err, &read) {
+		t.Errorf("error is %v (%T), want a *ReadError", err, err)
+	}
+}
+
+func TestFaultsOfTheContentLeaveTheNotice(t *testing.T) {
+	t.Parallel()
+	tests := map[awstest.Fault]func(s agent.Sighting) bool{
+		awstest.UnreadableTime: func(s agent.Sighting) bool { return s.At.IsZero() && !s.ServerTime.IsZero() },
+		awstest.NoTime:         func(s agent.Sighting) bool { return s.At.IsZero() && !s.ServerTime.IsZero() },
+		awstest.PastTime:       func(s agent.Sighting) bool { return s.At.Before(s.ServerTime.Add(-50 * time.Minute)) },
+		awstest.NoDateHeader:   func(s agent.Sighting) bool { return s.ServerTime.IsZero() && !s.At.IsZero() },
+	}
+	for fault, ok := range tests {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			server := awstest.New(t)
+			server.Interrupt("terminate", time.Now().Add(2*time.Minute))
+			if err := server.SetFault(fault); err != nil {
+				t.Fatal(err)
+			}
+			if s := poll(t, newSpot(t, aws.Options{Endpoint: server.URL()}))[0]; !ok(s) {
+				t.Errorf("sighting is %+v under %q", s, fault.Doc())
+			}
+		})
+	}
+}
+
+func TestADeniedInstanceIDIsNoticedWithinTenPolls(t *testing.T) {
+	t.Parallel()
+	server := awstest.New(t)
+	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
+	poll(t, spot)
+	if err := server.SetFault(awstest.NotFound); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 10 {
+		if _, err := spot.Poll(t.Context()); err != nil {
+			t.Logf("noticed at poll %d", n+1)
+			// From then on no 404 is believed before the id is there again.
+			if _, err := spot.Poll(t.Context()); err == nil {
+				t.Error("the poll after believed the 404")
+			}
+			return
+		}
+	}
+	t.Error("ten polls believed a service that denies everything")
+}

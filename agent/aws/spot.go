@@ -1,0 +1,125 @@
+package aws
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ebbtide/ebbtide/agent"
+)
+
+// The items that are read, below /latest/meta-data/.
+const (
+	itemNotice   = "spot/instance-action"
+	itemInstance = "instance-id"
+)
+
+// maxTimeout is the longest that a poll may take: with a poll a second, a
+// longer one would delay the next.
+const maxTimeout = time.Second
+
+// trustedPolls is how many answers of "no notice" are believed after the
+// service proved itself. Ten polls at one a second make one more request in ten
+// seconds, and bound how long a service that denies everything passes for calm.
+const trustedPolls = 10
+
+// Options says how the metadata service is reached.
+type Options struct {
+	// Endpoint is a URL that CheckEndpoint accepts; empty means DefaultEndpoint.
+	Endpoint string
+	// AllowIMDSv1 reads items without a token where none can be had. IMDSv1
+	// answers whoever can make this machine send a GET.
+	AllowIMDSv1 bool
+	// Timeout bounds one poll; 0 means one second, which is also the most.
+	Timeout time.Duration
+}
+
+// Spot is the notice of a spot interruption, as agent.Source.
+type Spot struct {
+	client  *client
+	timeout time.Duration
+	trusted int // how many more answers of "no notice" are believed
+}
+
+var _ agent.Source = (*Spot)(nil)
+
+// NewSpot sends nothing yet. The error says which option cannot be used.
+func NewSpot(o Options) (*Spot, error) {
+	if o.Endpoint == "" {
+		o.Endpoint = DefaultEndpoint
+	}
+	if err := CheckEndpoint(o.Endpoint); err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = maxTimeout
+	}
+	if o.Timeout < 0 || o.Timeout > maxTimeout {
+		return nil, fmt.Errorf("timeout %s is not between 0s and %s", o.Timeout, maxTimeout)
+	}
+	return &Spot{
+		client:  newClient(o.Endpoint, o.AllowIMDSv1, o.Timeout),
+		timeout: o.Timeout,
+	}, nil
+}
+
+// Provider implements agent.Source.
+func (s *Spot) Provider() string { return "aws" }
+
+// Name implements agent.Source.
+func (s *Spot) Name() string { return "spot" }
+
+// Poll asks once whether this instance is to be interrupted. It ends within
+// Options.Timeout, and sends one request, two when the token has expired, and at
+// most three. The error is a *ReadError.
+func (s *Spot) Poll(ctx context.Context) ([]agent.Sighting, error) {
+	ctx, stop := context.WithTimeout(ctx, s.timeout)
+	defer stop()
+	s.client.left = maxRequests
+
+	sightings, err := s.poll(ctx)
+	if err != nil {
+		s.trusted = 0 // whoever answers next may be another
+	}
+	return sightings, err
+}
+
+func (s *Spot) poll(ctx context.Context) ([]agent.Sighting, error) {
+	r, err := s.client.get(ctx, itemNotice)
+	if answered(err, http.StatusNotFound) {
+		return nil, s.believe(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sighting, err := spotSighting(r)
+	if err != nil {
+		return nil, &ReadError{
+			Method: http.MethodGet, Path: r.path, Status: http.StatusOK, Err: err,
+			Hint: "this is not an interruption notice: is a proxy in the way?",
+		}
+	}
+	return []agent.Sighting{sighting}, nil
+}
+
+// believe decides whether a 404 means "no notice": only if the service knows
+// the instance's id, which each instance has. A proxy that guards the metadata
+// of pods, or a stranger at the address, answers 404 to both.
+func (s *Spot) believe(ctx context.Context) error {
+	if s.trusted > 0 {
+		s.trusted--
+		return nil
+	}
+	if s.client.left == 0 {
+		return nil // the next poll asks
+	}
+	if _, err := s.client.get(ctx, itemInstance); err != nil {
+		return err
+	}
+	s.trusted = trustedPolls - 1
+	return nil
+}
+
+// Close gives up the connection. The Spot may be used again.
+func (s *Spot) Close() { s.client.wire.transport.CloseIdleConnections() }

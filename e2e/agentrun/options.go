@@ -1,0 +1,97 @@
+package agentrun
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Options say which agent to run. All but Config and Args are required.
+type Options struct {
+	// Binary is the agent's program; see [Build] and [Binary].
+	Binary string
+	// Node is the node that the agent looks after.
+	Node string
+	// Kubeconfig is the path of a file that says how to reach the API server.
+	Kubeconfig string
+	// Endpoint is the fake metadata service: an http URL of a loopback address.
+	// Any other is refused.
+	Endpoint string
+	// Dir is an existing folder for the agent's files. The caller removes it.
+	Dir string
+	// Config is laid over the agent's configuration file, in the file's own names:
+	// {"drain": map[string]any{"volumeDetach": "2s"}}. It cannot name an endpoint.
+	Config map[string]any
+	// Args are more flags, such as "--dry-run". They cannot name another file.
+	Args []string
+}
+
+// check returns what keeps an agent from being started with o.
+func (o Options) check() error {
+	for name, value := range map[string]string{"Binary": o.Binary, "Node": o.Node, "Kubeconfig": o.Kubeconfig, "Dir": o.Dir} {
+		if value == "" {
+			return fmt.Errorf("checking options: %s is empty", name)
+		}
+	}
+	for _, arg := range o.Args {
+		// The file is where the endpoint stands.
+		if name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); name == "config" {
+			return fmt.Errorf("checking options: %q would replace the file that names the fake metadata service", arg)
+		}
+	}
+	return checkEndpoint(o.Endpoint)
+}
+
+var errNotLoopback = errors.New("not an http URL of a loopback address")
+
+// checkEndpoint lets nothing pass but an address that can only be this machine's: a
+// name, even localhost, is what a resolver makes of it.
+func checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" {
+		return fmt.Errorf("checking endpoint %q: %w", endpoint, errNotLoopback)
+	}
+	address, err := netip.ParseAddr(u.Hostname())
+	if err != nil || !address.IsLoopback() {
+		return fmt.Errorf("checking endpoint %q: %w", endpoint, errNotLoopback)
+	}
+	return nil
+}
+
+// writeConfig writes the configuration into a new file in o.Dir: agents that follow
+// one another do not share it.
+func (o Options) writeConfig() (path string, err error) {
+	config := maps.Clone(o.Config)
+	if config == nil {
+		config = map[string]any{}
+	}
+	aws := map[string]any{}
+	if given, set := config["aws"]; set {
+		group, is := given.(map[string]any)
+		if _, named := group["endpoint"]; !is || named {
+			return "", errors.New("checking options: Config may set fields of aws, but for the endpoint")
+		}
+		aws = maps.Clone(group)
+	}
+	aws["endpoint"] = o.Endpoint
+	config["aws"] = aws
+	content, err := yaml.Marshal(config)
+	if err != nil {
+		return "", fmt.Errorf("encoding configuration: %w", err)
+	}
+	file, err := os.CreateTemp(o.Dir, "agent-*.yaml")
+	if err != nil {
+		return "", fmt.Errorf("creating configuration: %w", err)
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return "", fmt.Errorf("writing %q: %w", file.Name(), err)
+	}
+	return file.Name(), nil
+}

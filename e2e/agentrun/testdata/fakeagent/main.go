@@ -1,0 +1,59 @@
+// Command fakeagent stands in for the agent in the tests of agentrun: it takes the
+// same flags and shows the same surface, and does what its test wants to see.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+func main() {
+	config := flag.String("config", "", "")
+	node := flag.String("node-name", "", "")
+	kubeconfig := flag.String("kubeconfig", "", "")
+	listen := flag.String("listen", "", "")
+	fail := flag.Bool("fail", false, "end before listening")
+	flag.Parse()
+	if *fail {
+		fmt.Fprintln(os.Stderr, "nothing works today")
+		os.Exit(3)
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	listener, err := net.Listen("tcp", *listen) //nolint:noctx // It lives as long as the process.
+	if err != nil {
+		panic(err)
+	}
+	content, err := os.ReadFile(*config)
+	if err != nil {
+		panic(err)
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	log.Info("Listening", "address", listener.Addr().String())
+	fmt.Fprintln(os.Stderr, "a line that is no record")
+	log.Info("Started", "node", *node, "kubeconfig", *kubeconfig, "config", string(content), "environment", strings.Join(os.Environ(), " "), "count", 7)
+
+	var asked atomic.Int32
+	http.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, "blind")
+		}
+	})
+	http.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "# TYPE pods_total counter\npods_total{path=\"Lost\",kind=\"x\"} 2\n# TYPE up gauge\nup 1\n")
+	})
+	go func() { _ = http.Serve(listener, nil) }() //nolint:gosec // Only its test talks to it.
+	<-stop
+	log.Info("Stopped")
+	os.Exit(4)
+}

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/ebbtide/ebbtide/agent/aws"
 )
 
 // Config is everything that can be said to the agent. The file is YAML with these
@@ -205,16 +206,8 @@ func endpointProblem(endpoint string) string {
 	if endpoint == "" {
 		return ""
 	}
-	const example = "such as http://127.0.0.1:1338"
-	u, err := url.Parse(endpoint)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return fmt.Sprintf("%q is not an address %s", endpoint, example)
-	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Sprintf("%q has more than a host and a port; an address is %s", endpoint, example)
-	}
-	if port := u.Port(); port != "" && !isPort(port) {
-		return fmt.Sprintf("%q has no port between 0 and 65535", endpoint)
+	if err := aws.CheckEndpoint(endpoint); err != nil {
+		return err.Error()
 	}
 	return ""
 }

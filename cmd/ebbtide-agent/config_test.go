@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ebbtide/ebbtide/agent/aws"
 )
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
@@ -81,13 +83,18 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			file: "\"a\\nb\": 1\n",
 			want: `agent.yaml:1: "a\nb": unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider`,
 		},
-		"a cloud that is not there yet":         {file: "provider: gcp", want: `agent.yaml:1: provider: "gcp" is not aws, the only choice yet`},
-		"a log level of one's own":              {file: "log: {level: loud}", want: `agent.yaml:1: log.level: "loud" is not one of debug, info, warn, error`},
-		"an endpoint that is no address":        {file: "aws: {endpoint: 127.0.0.1}", want: `agent.yaml:1: aws.endpoint: "127.0.0.1" is not an address such as http://127.0.0.1:1338`},
-		"an endpoint with a path":               {file: "aws: {endpoint: 'http://127.0.0.1/latest'}", want: `agent.yaml:1: aws.endpoint: "http://127.0.0.1/latest" has more than a host and a port; an address is such as http://127.0.0.1:1338`},
-		"an endpoint with a port of six digits": {file: "aws: {endpoint: 'http://127.0.0.1:123456'}", want: `agent.yaml:1: aws.endpoint: "http://127.0.0.1:123456" has no port between 0 and 65535`},
-		"an address to listen on without port":  {file: "listen: localhost", want: `agent.yaml:1: listen: "localhost" is not an address to listen on, such as :9808 or 127.0.0.1:9808`},
-		"a port that is a name":                 {file: "listen: ':http'", want: `agent.yaml:1: listen: ":http" is not an address to listen on, such as :9808 or 127.0.0.1:9808`},
+		"a cloud that is not there yet": {file: "provider: gcp", want: `agent.yaml:1: provider: "gcp" is not aws, the only choice yet`},
+		"a log level of one's own":      {file: "log: {level: loud}", want: `agent.yaml:1: log.level: "loud" is not one of debug, info, warn, error`},
+		"an endpoint that is no address": {
+			file: "aws: {endpoint: 127.0.0.1}",
+			want: "agent.yaml:1: aws.endpoint: " + aws.CheckEndpoint("127.0.0.1").Error(),
+		},
+		"an endpoint with a path": {
+			file: "aws: {endpoint: 'http://127.0.0.1/latest'}",
+			want: "agent.yaml:1: aws.endpoint: " + aws.CheckEndpoint("http://127.0.0.1/latest").Error(),
+		},
+		"an address to listen on without port": {file: "listen: localhost", want: `agent.yaml:1: listen: "localhost" is not an address to listen on, such as :9808 or 127.0.0.1:9808`},
+		"a port that is a name":                {file: "listen: ':http'", want: `agent.yaml:1: listen: ":http" is not an address to listen on, such as :9808 or 127.0.0.1:9808`},
 		"a node name that no node can have": {
 			file: "nodeName: Worker_1",
 			env:  "unset",

@@ -22,7 +22,7 @@ var says = map[awstest.Fault]string{
 	awstest.UnusableToken:     `invalid header field value for "X-Aws-Ec2-Metadata-Token"`,
 	awstest.HangingToken:      "(with a hop limit of 1 the token never reaches a pod: use hostNetwork or a hop limit of 2)",
 	awstest.HangingItem:       `reading metadata item "/latest/meta-data/spot/instance-action": net/http: timeout`,
-	awstest.SlowBody:          "200 OK: context deadline exceeded|404 Not Found: context deadline exceeded",
+	awstest.SlowBody:          `instance-action": 200 OK: context deadline exceeded|instance-action": 404 Not Found: context deadline exceeded`,
 	awstest.HugeBody:          "200 OK: more than 64 KiB of reply",
 	awstest.TruncatedJSON:     "unexpected end of JSON input",
 	awstest.GarbageJSON:       "invalid character",

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Policy is what the operator chose about draining.
@@ -144,4 +145,14 @@ func before(a, b Move) int {
 		cmp.Compare(a.Name, b.Name),
 		cmp.Compare(a.UID, b.UID),
 	)
+}
+
+// skips says whether the plan leaves the pod alone.
+func (p *Plan) skips(uid types.UID) bool {
+	for i := range p.Skips {
+		if p.Skips[i].UID == uid {
+			return true
+		}
+	}
+	return false
 }

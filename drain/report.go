@@ -36,10 +36,12 @@ const (
 	AlreadyGone Path = "AlreadyGone"
 	// Lost: still on the node when the time was up.
 	Lost Path = "Lost"
+	// CalledOff: still on the node when the drain was called off.
+	CalledOff Path = "CalledOff"
 )
 
 // Paths lists every path, for metrics that are born at zero.
-var Paths = []Path{Evicted, Clamped, Forced, Finished, AlreadyGone, Lost}
+var Paths = []Path{Evicted, Clamped, Forced, Finished, AlreadyGone, Lost, CalledOff}
 
 // PodOutcome says what became of one planned pod.
 type PodOutcome struct {
@@ -76,10 +78,16 @@ type CordonOutcome struct {
 type Report struct {
 	Plan   Plan          `json:"plan"`
 	Cordon CordonOutcome `json:"cordon"`
-	Pods   []PodOutcome  `json:"pods"`
+	// Balancers says how the node left the external load balancers.
+	Balancers ExclusionOutcome `json:"balancers"`
+	// Pods holds one outcome for each of the plan's moves, in its order.
+	Pods []PodOutcome `json:"pods"`
 	// Ended is when the last pod was gone, or when the drain gave up on the rest.
 	Ended time.Time `json:"ended"`
 }
+
+// Complete says whether every pod that had to leave has left.
+func (r Report) Complete() bool { return r.Count(Lost)+r.Count(CalledOff) == 0 }
 
 // Count returns how many pods took path.
 func (r Report) Count(path Path) int {

@@ -21,10 +21,11 @@ type Boot struct {
 // State is what a node carries in [StateAnnotation]: enough for the next agent
 // to go on with a drain, and to undo what was done and nothing else.
 type State struct {
-	// Notice, Source and Kind name what the drain is for.
+	// Notice, Source, Kind and Action name what the drain is for.
 	Notice string `json:"notice"`
 	Source string `json:"source"`
 	Kind   string `json:"kind"`
+	Action string `json:"action"`
 	// Deadline is D by the wall clock, for people and for another machine.
 	Deadline     time.Time `json:"deadline"`
 	DeadlineKind string    `json:"deadlineKind"`

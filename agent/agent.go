@@ -1,0 +1,158 @@
+// Package agent watches for interruptions of the machine it runs on and drains
+// its node when one is announced. It is the one place that knows the order:
+//
+//	notice → cordon ∥ plan → move → report
+//
+// Each arrow is a plain value. A [Source] reads a cloud's words, a [Tracker]
+// concludes a [Notice] from them, package drain makes a plan and outcomes of
+// it, and a [Reporter] tells what became of it. Nothing that fails on the way
+// ends the process: a failed cordon, a refused eviction or a dead sink is an
+// outcome in the report.
+//
+// What an agent knows is in its node's annotation: killed at any moment, its
+// successor goes on where it was, and what a lapsed notice left behind is
+// taken back, as far as Ebbtide did it.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ebbtide/ebbtide/drain"
+)
+
+// Node is the agent's own node, on the API server or in a dry run.
+type Node interface {
+	drain.Node
+	drain.Marker
+	drain.Balancers
+	Name() string
+	Get(ctx context.Context) (*corev1.Node, error)
+	Watch(ctx context.Context) *drain.Feed
+	Undo(ctx context.Context, may func(drain.State) bool) (bool, error)
+	Prove(ctx context.Context) error
+	Missing(ctx context.Context) ([]drain.Permission, error)
+}
+
+var (
+	_ Node = (*drain.Client)(nil)
+	_ Node = (*drain.DryRun)(nil)
+)
+
+// Reporter tells somebody what became of a drain. It is called once a drain,
+// with a context of its own; an error means that nobody was told.
+type Reporter interface {
+	Report(ctx context.Context, notice Notice, report drain.Report) error
+}
+
+// Agent drains Node when one of Sources announces its end. All fields must be
+// set before Run and left alone after.
+type Agent struct {
+	Node    Node
+	Sources []Source
+	// PollInterval is the pause between two polls of a source.
+	PollInterval time.Duration
+	Boot         drain.Boot
+	Policy       drain.Policy
+	// Concurrency is how many evictions are under way at a time.
+	Concurrency int
+	Reporter    Reporter
+	Health      *Health
+	Metrics     *Metrics
+	Log         *slog.Logger
+}
+
+const (
+	// cordonWait is how long moves wait for the cordon: evicting a pod while
+	// its replacement may still be put here costs an eviction, waiting longer
+	// costs time that nobody has.
+	cordonWait = 500 * time.Millisecond
+	// reportTimeout bounds the report; the machine may be going under.
+	reportTimeout = 2 * time.Second
+)
+
+// handle is the whole of Ebbtide: it empties the node for one notice.
+func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Countdown) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	feed := a.Node.Watch(ctx)
+
+	cordon := a.cordon(ctx, notice, countdown)
+	plan, pods := a.plan(ctx, notice, feed, countdown)
+	cordon.wait(cordonWait)
+	report := a.move(ctx, plan, pods, feed, countdown, cordon)
+	a.report(ctx, notice, report)
+}
+
+// plan reads the node's pods and decides about each. It returns an empty plan
+// when they could not be read before the time was up.
+func (a *Agent) plan(
+	ctx context.Context, notice Notice, feed *drain.Feed, countdown *drain.Countdown,
+) (drain.Plan, []corev1.Pod) {
+	budget, _ := countdown.Budget()
+	ctx, cancel := context.WithDeadline(ctx, budget.GiveUpAt())
+	defer cancel()
+	pods, err := feed.Snapshot(ctx)
+	if err != nil {
+		a.Log.Error("Planned nothing", "notice", notice.ID, "err", err)
+	}
+	budget, _ = countdown.Budget()
+	plan := drain.NewPlan(a.Node.Name(), pods, budget, a.Policy)
+	a.Log.Info("Planned drain", "notice", notice.ID, "deadline", plan.Deadline,
+		"reserveSeconds", plan.ReserveSeconds, "moves", plan.Moves, "skips", plan.Skips)
+	return plan, pods
+}
+
+// move carries out the plan, and takes the node out of its load balancers while
+// that is under way.
+func (a *Agent) move(
+	ctx context.Context, plan drain.Plan, pods []corev1.Pod, feed *drain.Feed,
+	countdown *drain.Countdown, cordon *cordoning,
+) drain.Report {
+	leaving, stop := context.WithCancel(ctx)
+	exclusion := drain.NewExclusion(a.Node)
+	excluded := make(chan drain.ExclusionOutcome, 1)
+	go func() { excluded <- exclusion.Run(leaving, pods, countdown, cordon.held) }()
+
+	mover := &drain.Mover{
+		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
+		Reason: "SpotInterruption", Message: "Ebbtide: the machine is being taken away",
+		Observe: func(pod drain.PodOutcome) {
+			exclusion.Leaves(pod.UID)
+			a.logPod(ctx, pod)
+		},
+	}
+	report := drain.Report{}
+	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), countdown, cordon.held)
+	report.Ended = time.Now()
+	stop()
+	report.Balancers = <-excluded
+	report.Cordon = cordon.outcome()
+	return report
+}
+
+func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {
+	message := "Told pod to stop"
+	switch {
+	case !pod.GoneAt.IsZero():
+		message = "Saw pod leave"
+	case pod.Path == drain.Lost || pod.Path == drain.CalledOff:
+		message = "Left pod behind"
+	}
+	a.Log.InfoContext(ctx, message, "pod", pod.PodRef.String(), "path", pod.Path,
+		"graceSeconds", pod.GraceGiven, "ownGraceSeconds", pod.GraceWanted, "tries", pod.Tries, "lastErr", pod.Err)
+}
+
+// report tells what became of the drain. It has a context of its own: it is
+// worth most when the drain was cut short.
+func (a *Agent) report(ctx context.Context, notice Notice, report drain.Report) {
+	a.Metrics.reported(notice, report)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
+	defer cancel()
+	if err := a.Reporter.Report(ctx, notice, report); err != nil {
+		a.Log.Error("Reported to nobody", "notice", notice.ID, "err", err)
+	}
+}

@@ -1,0 +1,299 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/ebbtide/ebbtide/drain"
+)
+
+const (
+	// lapseAfter is how long past its deadline a notice that vanished is taken
+	// for over: a key that is gone for one poll must not undo a drain.
+	lapseAfter = time.Minute
+	// resolution is the least by which a repeated notice has to move a
+	// deadline forward to mean anything: a Date header counts whole seconds.
+	resolution = 1500 * time.Millisecond
+	// readDelay is the pause between two tries at reading the own node.
+	readDelay = 2 * time.Second
+	// beatEvery keeps the loop turning while every source is blind.
+	beatEvery = 10 * time.Second
+)
+
+// interruption is the notice that the node is under, from its first sight until
+// it lapses.
+type interruption struct {
+	notice    Notice
+	countdown *drain.Countdown
+	// done is closed when its drain has ended.
+	done chan struct{}
+}
+
+// over says whether the drain has ended and its deadline was before moment.
+func (i *interruption) over(moment time.Time) bool {
+	select {
+	case <-i.done:
+	default:
+		return false
+	}
+	budget, _ := i.countdown.Budget()
+	return budget.Deadline.Before(moment)
+}
+
+// Run watches until ctx ends. A drain that is under way then goes on to its
+// end, as far as the process is let; Run returns after it.
+func (a *Agent) Run(ctx context.Context) error {
+	a.expect()
+	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan *interruption)}
+	observations := make(chan observation)
+	found := make(chan drain.State)
+
+	var background sync.WaitGroup
+	background.Go(func() { a.prove(ctx) })
+	background.Go(func() { a.readOwnNode(ctx, found) })
+	for _, source := range a.Sources {
+		background.Go(func() { a.watch(ctx, source, observations) })
+	}
+	defer background.Wait()
+	a.Log.Info("Started", "node", a.Node.Name(), "bootID", a.Boot.ID)
+
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for {
+		a.Health.Beat(time.Now())
+		select {
+		case <-ctx.Done():
+			l.finish()
+			a.Log.Info("Stopped", "node", a.Node.Name())
+			return nil
+		case o := <-observations:
+			l.observe(ctx, o)
+		case state := <-found:
+			l.adopt(ctx, state)
+		case lapsed := <-l.undone:
+			l.settle(lapsed)
+		case <-ticker.C:
+		}
+	}
+}
+
+// expect registers every check that readiness depends on.
+func (a *Agent) expect() {
+	for _, source := range a.Sources {
+		a.Health.Expect(checkName(source), blindAfter)
+	}
+	for _, check := range []string{nodeCheck, permissionsCheck, cordonCheck} {
+		a.Health.Expect(check, 0)
+	}
+}
+
+// readOwnNode reads the node once, trying until that succeeds, and passes on
+// the state that it finds there.
+func (a *Agent) readOwnNode(ctx context.Context, found chan<- drain.State) {
+	for {
+		state, err := a.ownState(ctx)
+		a.set(ctx, nodeCheck, err)
+		if err == nil {
+			if state != nil {
+				select {
+				case found <- *state:
+				case <-ctx.Done():
+				}
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(readDelay):
+		}
+	}
+}
+
+func (a *Agent) ownState(ctx context.Context) (*drain.State, error) {
+	ask, cancel := context.WithTimeout(ctx, proveTimeout)
+	defer cancel()
+	node, err := a.Node.Get(ask)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, errUnknownNode(a.Node.Name())
+	case err != nil:
+		return nil, err
+	}
+	state, err := drain.ReadState(node)
+	if err != nil {
+		// It is not ours to undo, and the next cordon overwrites it.
+		a.Log.Error("Left unreadable state alone", "node", a.Node.Name(), "err", err)
+		return nil, nil //nolint:nilnil,nilerr // an unreadable state is no reason to be unready
+	}
+	return state, nil
+}
+
+// loop is what Run decides on. Only its goroutine touches it.
+type loop struct {
+	*Agent
+	tracker Tracker
+	current *interruption
+	// lapsing is true while what the current notice did is being undone.
+	lapsing bool
+	// undone gets the interruption that was undone; nil for one of another
+	// boot, which never was current.
+	undone chan *interruption
+}
+
+// observe acts on what a source has just said.
+func (l *loop) observe(ctx context.Context, o observation) {
+	notices := l.tracker.Observe(o.source, o.sightings, o.at)
+	for _, notice := range notices {
+		l.act(ctx, label(o.source), notice)
+	}
+	if len(notices) == 0 && l.current != nil && l.current.notice.Source == sourceKey(o.source) {
+		l.vanished(ctx, o.at)
+	}
+}
+
+// act begins a drain for a notice, or lets it tighten the one under way. A
+// notice that came after the current one was over is another interruption.
+func (l *loop) act(ctx context.Context, source string, notice Notice) {
+	if l.current != nil && !l.lapsing && !l.current.over(notice.FirstSeen) {
+		l.tighten(notice)
+		return
+	}
+	l.Log.Info("Noticed interruption", "notice", notice.ID, "source", notice.Source, "kind", notice.Kind,
+		"action", notice.Action, "deadline", notice.Deadline, "deadlineKind", notice.DeadlineKind,
+		"remaining", time.Until(notice.Deadline).Seconds(), "raw", notice.Raw)
+	l.Metrics.noticed(source, notice, time.Now())
+	l.begin(ctx, notice)
+}
+
+// tighten moves the deadline of the current interruption forward. An estimate
+// never does: it is made for want of better, and better is there.
+func (l *loop) tighten(notice Notice) {
+	budget, _ := l.current.countdown.Budget()
+	if notice.DeadlineKind == Estimated || notice.Deadline.After(budget.Deadline.Add(-resolution)) {
+		return
+	}
+	if l.current.countdown.Tighten(notice.Deadline, time.Now()) {
+		l.Log.Info("Tightened deadline", "notice", l.current.notice.ID, "by", notice.ID, "deadline", notice.Deadline)
+	}
+}
+
+// begin starts the drain for notice. It outlives ctx: being told to stop is no
+// reason to leave a drain half done.
+func (l *loop) begin(ctx context.Context, notice Notice) {
+	budget := drain.NewBudget(notice.Deadline, time.Now())
+	l.lapsing = false
+	l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
+	current := l.current
+	go func() {
+		defer close(current.done)
+		l.handle(context.WithoutCancel(ctx), current.notice, current.countdown)
+	}()
+}
+
+// adopt takes over the state that an earlier agent left on the node: a drain of
+// this boot goes on, what another boot left is undone.
+func (l *loop) adopt(ctx context.Context, state drain.State) {
+	now := time.Now()
+	deadline, same := state.OnBoot(now, l.Boot)
+	if !same {
+		l.Log.Info("Found state of another boot", "notice", state.Notice, "bootID", state.BootID)
+		l.undo(ctx, nil)
+		return
+	}
+	notice := Notice{
+		Source: state.Source, ID: state.Notice, Kind: Kind(state.Kind), Action: Action(state.Action), State: Scheduled,
+		Deadline: deadline, DeadlineKind: DeadlineKind(state.DeadlineKind), FirstSeen: now,
+	}
+	switch budget := drain.NewBudget(deadline, now); {
+	case l.current != nil:
+		l.tighten(notice)
+	case now.Before(budget.GiveUpAt()):
+		l.Log.Info("Resumed drain", "notice", notice.ID, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
+		l.begin(ctx, notice)
+	default:
+		// Its drain is over; what is left is to undo it when the notice lapses.
+		l.Log.Info("Found finished drain", "notice", notice.ID, "deadline", deadline)
+		l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
+		close(l.current.done)
+	}
+	l.Metrics.interrupted.Set(1)
+}
+
+// vanished undoes the current notice once its source no longer shows it and its
+// deadline is long past: the machine lives on.
+func (l *loop) vanished(ctx context.Context, now time.Time) {
+	if l.lapsing || !l.current.over(now.Add(-lapseAfter)) {
+		return
+	}
+	l.lapsing = true
+	l.Log.Info("Notice lapsed", "notice", l.current.notice.ID)
+	l.undo(ctx, l.current)
+}
+
+// settle forgets an interruption that was undone, unless another has come
+// meanwhile.
+func (l *loop) settle(lapsed *interruption) {
+	if lapsed != nil && lapsed == l.current {
+		l.current, l.lapsing = nil, false
+		l.Metrics.lapsed()
+	}
+}
+
+// undo takes back what a drain did to the node, in the background, trying until
+// it has or ctx ends.
+func (l *loop) undo(ctx context.Context, of *interruption) {
+	go func() {
+		for {
+			ask, cancel := context.WithTimeout(ctx, proveTimeout)
+			changed, err := l.Node.Undo(ask, l.stale)
+			cancel()
+			if err == nil {
+				if changed {
+					l.Log.Info("Undid cordon", "node", l.Node.Name())
+				}
+				break
+			}
+			l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
+			select {
+			case <-time.After(readDelay):
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case l.undone <- of:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// stale says whether a state found on the node speaks of nothing that is still
+// true: of another boot, or of a deadline that is long past. A drain that has
+// begun since is neither.
+func (l *loop) stale(found drain.State) bool {
+	now := time.Now()
+	deadline, same := found.OnBoot(now, l.Boot)
+	return !same || deadline.Before(now.Add(-lapseAfter))
+}
+
+// finish waits for the drain that is under way, if any, and keeps the agent
+// alive meanwhile.
+func (l *loop) finish() {
+	if l.current == nil {
+		return
+	}
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.current.done:
+			return
+		case <-ticker.C:
+			l.Health.Beat(time.Now())
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Client speaks to the API server about one node and its pods. Every call is
+// one request, or as many as its comment says: nothing is retried or held back
+// here, since a drain has to know about every refusal at once.
+type Client struct {
+	name string
+	core rest.Interface
+	// dryRun is nil, or "All" where writes are only rehearsed.
+	dryRun []string
+}
+
+// NewClient returns a client for the node called name. It asks nothing yet.
+func NewClient(config *rest.Config, name string) (*Client, error) {
+	config = rest.CopyConfig(config)
+	config.APIPath = "/api"
+	config.GroupVersion = &corev1.SchemeGroupVersion
+	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	config.UserAgent = FieldManager
+	// Priority and fairness protects the API server; a limit of our own would
+	// only hold back the calls of a storm that it is ready to take.
+	config.QPS = -1
+	core, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for node %q: %w", name, err)
+	}
+	return &Client{name: name, core: core}, nil
+}
+
+// Name is the node's name.
+func (c *Client) Name() string { return c.name }
+
+// Get reads the node.
+func (c *Client) Get(ctx context.Context) (*corev1.Node, error) {
+	var node corev1.Node
+	err := c.core.Get().MaxRetries(0).Resource("nodes").Name(c.name).Do(ctx).Into(&node)
+	if err != nil {
+		return nil, fmt.Errorf("reading node %q: %w", c.name, err)
+	}
+	return &node, nil
+}
+
+// Mark cordons, taints and annotates the node in one patch, under an
+// optimistic lock: a read and a write, once. It returns the state as written.
+func (c *Client) Mark(ctx context.Context, state State) (State, error) {
+	node, err := c.Get(ctx)
+	if err != nil {
+		return state, err
+	}
+	patch, state := markPatch(node, state)
+	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)
+}
+
+// Undo takes back what an earlier drain did to the node, if the state that it
+// carries is one that may be undone; the choice is made on what is read in the
+// same moment, so that it can never hit a newer drain. It says whether there
+// was anything to undo. A read and at most one write.
+func (c *Client) Undo(ctx context.Context, may func(State) bool) (bool, error) {
+	node, err := c.Get(ctx)
+	if err != nil {
+		return false, err
+	}
+	state, err := ReadState(node)
+	if err != nil || state == nil || !may(*state) {
+		return false, err
+	}
+	return true, c.patchNode(ctx, "uncordoning", undoPatch(node, *state), c.dryRun)
+}
+
+// Prove rehearses a cordon on the server without changing anything: it passes
+// when the API server can be reached, takes our token, grants the patch and no
+// admission policy is in the way. One request.
+func (c *Client) Prove(ctx context.Context) error {
+	unschedulable, value := true, "{}"
+	var patch nodePatch
+	patch.Metadata.Annotations = map[string]*string{StateAnnotation: &value}
+	patch.Spec = &nodeSpecPatch{Unschedulable: &unschedulable}
+	return c.patchNode(ctx, "rehearsing a cordon of", patch, []string{metav1.DryRunAll})
+}
+
+func (c *Client) patchNode(ctx context.Context, doing string, patch nodePatch, dryRun []string) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("%s node %q: %w", doing, c.name, err)
+	}
+	err = c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).Resource("nodes").Name(c.name).
+		VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: dryRun}, scheme.ParameterCodec).
+		Body(body).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("%s node %q: %w", doing, c.name, err)
+	}
+	return nil
+}
+
+// relistDelay keeps a watch that the API server dropped from coming back in a
+// hot loop, and never keeps a drain blind for long.
+var relistDelay = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 4, Cap: time.Second}
+
+// Watch follows the node's pods until ctx ends, through interruptions of the
+// connection and of the API server. One request, where the API server streams
+// lists (1.32 and newer do).
+func (c *Client) Watch(ctx context.Context) *Feed {
+	feed := newFeed(ctx)
+	params := func(options metav1.ListOptions) *rest.Request {
+		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.name).String()
+		return c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&options, scheme.ParameterCodec)
+	}
+	lists := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			var pods corev1.PodList
+			err := params(options).Do(ctx).Into(&pods)
+			return &pods, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.Watch = true
+			return params(options).Watch(ctx)
+		},
+	}
+	backoff := relistDelay
+	reflector := cache.NewReflectorWithOptions(lists, &corev1.Pod{}, feed, cache.ReflectorOptions{
+		Name: "pods of " + c.name, Backoff: &backoff,
+	})
+	go reflector.RunWithContext(ctx)
+	return feed
+}
+
+// list reads one page of resource into page, beginning at token.
+func (c *Client) list(ctx context.Context, resource, selector, token string, page runtime.Object) error {
+	options := &metav1.ListOptions{LabelSelector: selector, Limit: pageSize, Continue: token}
+	err := c.core.Get().MaxRetries(0).Resource(resource).
+		VersionedParams(options, scheme.ParameterCodec).Do(ctx).Into(page)
+	if err != nil {
+		return fmt.Errorf("listing %s: %w", resource, err)
+	}
+	return nil
+}
+
+// Evict asks for the pod's eviction with grace. The UID keeps a namesake safe.
+func (c *Client) Evict(ctx context.Context, pod PodRef, grace time.Duration) error {
+	eviction := &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: c.deleteOptions(pod, grace),
+	}
+	err := c.core.Post().MaxRetries(0).Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
+		SubResource("eviction").Body(eviction).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("evicting pod %q: %w", pod, err)
+	}
+	return nil
+}
+
+// Delete deletes the pod with grace, whatever its disruption budget says.
+func (c *Client) Delete(ctx context.Context, pod PodRef, grace time.Duration) error {
+	err := c.core.Delete().MaxRetries(0).Namespace(pod.Namespace).Resource("pods").Name(pod.Name).
+		Body(c.deleteOptions(pod, grace)).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("deleting pod %q: %w", pod, err)
+	}
+	return nil
+}
+
+func (c *Client) deleteOptions(pod PodRef, grace time.Duration) *metav1.DeleteOptions {
+	seconds := int64(grace / time.Second)
+	return &metav1.DeleteOptions{
+		GracePeriodSeconds: &seconds,
+		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
+		DryRun:             c.dryRun,
+	}
+}
+
+// MarkDisrupted sets the DisruptionTarget condition that an eviction would have
+// set, so that a Job's podFailurePolicy does not count a deletion as the
+// application's failure. reason is in CamelCase.
+func (c *Client) MarkDisrupted(ctx context.Context, pod PodRef, reason, message string) error {
+	body, err := json.Marshal(map[string]any{
+		// A patch of another UID is refused with 422.
+		"metadata": map[string]any{"uid": pod.UID},
+		"status": corev1.PodStatus{Conditions: []corev1.PodCondition{{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+			Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
+		}}},
+	})
+	if err == nil {
+		err = c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).Namespace(pod.Namespace).
+			Resource("pods").Name(pod.Name).SubResource("status").
+			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: c.dryRun}, scheme.ParameterCodec).
+			Body(body).Do(ctx).Error()
+	}
+	if err != nil {
+		return fmt.Errorf("marking pod %q as disrupted: %w", pod, err)
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package drain
+
+import (
+	"context"
+	"time"
+)
+
+// Marker writes a drain's state to its node. Mark makes one attempt and
+// returns the state as written, with what it found.
+type Marker interface {
+	Mark(ctx context.Context, state State) (State, error)
+}
+
+const (
+	// cordonTimeout bounds one attempt at the cordon.
+	cordonTimeout = 2 * time.Second
+	// cordonDelay is the pause between two attempts. The node's status is
+	// written by others all the time, so that a lost race is worth another try
+	// at once.
+	cordonDelay = 200 * time.Millisecond
+)
+
+// Cordon marks the node with state and tries again until it has succeeded or
+// ctx ends. It waits for nothing else, and its failure is an outcome: the
+// machine goes away either way.
+func Cordon(ctx context.Context, node Marker, state State) CordonOutcome {
+	var outcome CordonOutcome
+	for {
+		attempt, cancel := context.WithTimeout(ctx, cordonTimeout)
+		written, err := node.Mark(attempt, state)
+		cancel()
+		if err == nil {
+			return CordonOutcome{Done: time.Now(), Ours: written.Cordoned}
+		}
+		if ctx.Err() == nil || outcome.Err == "" {
+			// The last answer says more than "context canceled".
+			outcome.Err = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return outcome
+		case <-time.After(cordonDelay):
+		}
+	}
+}

@@ -1,0 +1,295 @@
+package drain
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Node is the node as a [Mover] acts on it. Each method is one attempt; its
+// error is read by [Classify].
+type Node interface {
+	Evict(ctx context.Context, pod PodRef, grace time.Duration) error
+	Delete(ctx context.Context, pod PodRef, grace time.Duration) error
+	MarkDisrupted(ctx context.Context, pod PodRef, reason, message string) error
+}
+
+// Mover carries out a plan: it tells every pod of it to leave, in order and in
+// time, takes in pods that are bound meanwhile, and watches them go.
+type Mover struct {
+	Node   Node
+	Policy Policy
+	// Concurrency is how many calls are under way at a time, at least 1. Calls
+	// at a pod's latest moment may double it: they are never kept waiting by
+	// evictions that hang.
+	Concurrency int
+	// Reason and Message go into the DisruptionTarget condition of pods that
+	// are deleted past their budget; Reason is in CamelCase.
+	Reason, Message string
+	Log             *slog.Logger
+	// Observe is called in order for each pod when it is told to stop and when
+	// it has its outcome, on the mover's own goroutine; nil observes nothing.
+	Observe func(PodOutcome)
+}
+
+const (
+	// settle is how long after the cordon another pod may still be bound: the
+	// scheduler decides on what it last heard.
+	settle = 2 * time.Second
+	// systemLead is how long before its latest moment a system-critical pod
+	// stops waiting for the others, so that its budget gets a chance.
+	systemLead = 10 * time.Second
+	// callTimeout bounds a call: an eviction may keep the API server busy for
+	// ten seconds with a contended budget, but a slow answer is no answer here.
+	callTimeout = 5 * time.Second
+	// urgentTimeout bounds a call at or past a pod's latest moment, and is the
+	// least that any call gets.
+	urgentTimeout = time.Second
+	// idle is how long the mover sleeps when nothing is due.
+	idle = time.Hour
+)
+
+// Move carries out plan until every pod of it has an outcome, or until the
+// countdown gives up on the rest, or ctx ends. It takes the plan that was made
+// from feed's snapshot; cordoned is closed when no further pod should be bound.
+// It returns the plan with the pods that joined it and one outcome for each of
+// its moves, in the same order.
+func (m *Mover) Move(
+	ctx context.Context, plan Plan, changes <-chan Change, countdown *Countdown, cordoned <-chan struct{},
+) (Plan, []PodOutcome) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &run{Mover: m, plan: plan, countdown: countdown, results: make(chan result)}
+	defer r.calls.Wait()
+	defer cancel()
+
+	for i := range plan.Moves {
+		r.add(plan.Moves[i])
+	}
+	for {
+		budget, tightened := countdown.Budget()
+		now := time.Now()
+		if ctx.Err() != nil || r.finished(now) || !now.Before(budget.GiveUpAt()) {
+			return r.end(ctx, budget)
+		}
+		timer := time.NewTimer(r.start(ctx, budget, now).Sub(now))
+		select {
+		case change := <-changes:
+			r.see(change, budget, time.Now())
+		case result := <-r.results:
+			r.hear(result, time.Now())
+		case <-tightened:
+			r.tighten()
+		case <-cordoned:
+			cordoned, r.cordonedAt = nil, time.Now()
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// run is one execution of a plan. Only the goroutine of Move touches it.
+type run struct {
+	*Mover
+	plan       Plan
+	countdown  *Countdown
+	moves      []*progress
+	cordonedAt time.Time
+	inFlight   int
+	results    chan result
+	calls      sync.WaitGroup
+}
+
+// result is the reply to one call.
+type result struct {
+	of    *progress
+	force bool
+	grace time.Duration
+	err   error
+}
+
+func (r *run) add(move Move) {
+	r.moves = append(r.moves, newProgress(move))
+}
+
+func (r *run) find(pod *corev1.Pod) *progress {
+	for _, p := range r.moves {
+		if p.UID == pod.UID {
+			return p
+		}
+	}
+	return nil
+}
+
+// finished says whether every pod has left and none can be bound any more.
+func (r *run) finished(now time.Time) bool {
+	if r.cordonedAt.IsZero() || now.Before(r.cordonedAt.Add(settle)) {
+		return false
+	}
+	return r.gone(func(*progress) bool { return true })
+}
+
+func (r *run) gone(which func(*progress) bool) bool {
+	for _, p := range r.moves {
+		if which(p) && p.phase != done {
+			return false
+		}
+	}
+	return true
+}
+
+// start begins every call that is due and returns when to look again: at the
+// latest when the countdown gives up.
+func (r *run) start(ctx context.Context, budget Budget, now time.Time) time.Time {
+	next := budget.GiveUpAt()
+	othersGone := r.gone(func(p *progress) bool { return p.Class == Stateful || p.Class == Workload })
+	systemGone := r.gone(func(p *progress) bool { return p.Class != Daemon })
+	if settled := r.cordonedAt.Add(settle); !r.cordonedAt.IsZero() && settled.After(now) && settled.Before(next) {
+		next = settled
+	}
+	for {
+		var chosen *progress
+		for _, p := range r.moves {
+			due := p.due(othersGone, systemGone, now)
+			if due.After(now) {
+				if due.Before(next) {
+					next = due
+				}
+				continue
+			}
+			if chosen == nil || p.before(chosen, now) {
+				chosen = p
+			}
+		}
+		if chosen == nil || !r.room(chosen, now) {
+			return next
+		}
+		r.call(ctx, chosen, budget, now)
+	}
+}
+
+func (r *run) room(p *progress, now time.Time) bool {
+	limit := max(1, r.Concurrency)
+	if p.late(now) {
+		limit *= 2
+	}
+	return r.inFlight < limit
+}
+
+// call asks the pod to leave, in a goroutine that reports to results.
+func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Time) {
+	force := p.mustForce(now)
+	grace := budget.Grace(p.Grace(), p.Detach(), now)
+	timeout := urgentTimeout
+	if !p.late(now) {
+		timeout = max(urgentTimeout, min(callTimeout, p.ForceAt.Sub(now)))
+	}
+	p.begin(now, force, grace)
+	r.inFlight++
+	r.calls.Go(func() {
+		var err error
+		if force {
+			err = r.force(ctx, p.PodRef, grace)
+		} else {
+			call, cancel := context.WithTimeout(ctx, timeout)
+			err = r.Node.Evict(call, p.PodRef, grace)
+			cancel()
+		}
+		select {
+		case r.results <- result{of: p, force: force, grace: grace, err: err}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// force deletes the pod. The condition comes first, since nothing can be said
+// of a pod that is gone, and never stands in the way.
+func (r *run) force(ctx context.Context, pod PodRef, grace time.Duration) error {
+	marking, cancel := context.WithTimeout(ctx, urgentTimeout)
+	err := r.Node.MarkDisrupted(marking, pod, r.Reason, r.Message)
+	cancel()
+	if err != nil {
+		r.Log.DebugContext(ctx, "Left pod without DisruptionTarget", "pod", pod.String(), "err", err)
+	}
+	deleting, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return r.Node.Delete(deleting, pod, grace)
+}
+
+// hear takes in the reply to a call.
+func (r *run) hear(reply result, now time.Time) {
+	r.inFlight--
+	p := reply.of
+	told, ended := p.phase == told, p.phase == done
+	verdict := p.hear(reply, now)
+	r.Log.Debug("Asked pod to leave", "pod", p.PodRef.String(), "try", p.out.Tries,
+		"force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)
+	r.tell(p, told, ended)
+}
+
+// see takes in what the watch shows.
+func (r *run) see(change Change, budget Budget, now time.Time) {
+	p := r.find(change.Pod)
+	if p == nil {
+		r.join(change, budget, now)
+		return
+	}
+	told, ended := p.phase == told, p.phase == done
+	p.see(change, now)
+	r.tell(p, told, ended)
+}
+
+// join takes a pod into the plan that was bound after the snapshot.
+func (r *run) join(change Change, budget Budget, now time.Time) {
+	ref := PodRef{change.Pod.Namespace, change.Pod.Name, change.Pod.UID}
+	if change.Gone || r.plan.skips(ref.UID) {
+		return
+	}
+	move, reason := Join(change.Pod, budget, r.Policy, now)
+	if reason != "" {
+		r.plan.Skips = append(r.plan.Skips, Skip{PodRef: ref, Reason: reason})
+		return
+	}
+	r.Log.Info("Pod joined the plan", "pod", ref.String(), "class", move.Class)
+	r.plan.Moves = append(r.plan.Moves, move)
+	r.add(move)
+}
+
+// tell passes on that a pod was told to stop or has its outcome, each once.
+func (r *run) tell(p *progress, wasTold, wasDone bool) {
+	if r.Observe == nil || wasDone {
+		return
+	}
+	if p.phase == done || p.phase == told && !wasTold {
+		r.Observe(p.out)
+	}
+}
+
+// tighten moves every pod's latest moment to the new deadline.
+func (r *run) tighten() {
+	budget, _ := r.countdown.Budget()
+	r.plan.Deadline = budget.Deadline
+	r.plan.ReserveSeconds = budget.Reserve.Seconds()
+	for i, p := range r.moves {
+		p.ForceAt = budget.ForceAt(p.Grace(), p.Detach())
+		if p.ForceAt.Before(p.NotBefore) {
+			p.NotBefore = p.ForceAt
+		}
+		r.plan.Moves[i] = p.Move
+	}
+}
+
+// end gives an outcome to every pod that has none yet.
+func (r *run) end(ctx context.Context, budget Budget) (Plan, []PodOutcome) {
+	outcomes := make([]PodOutcome, 0, len(r.moves))
+	for _, p := range r.moves {
+		wasDone := p.phase == done
+		p.end(ctx.Err() != nil)
+		r.tell(p, false, wasDone)
+		outcomes = append(outcomes, p.outcome(budget))
+	}
+	return r.plan, outcomes
+}

@@ -54,7 +54,8 @@ func (l *Lab) stop(c Component, grace time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("stopping %q: %w", c, err)
 	}
-	if err := p.stop(grace); err != nil {
+	// The janitor forgets it in case it was paused: its id may soon be another's.
+	if err := errors.Join(p.stop(grace), l.janitor.resumed(p)); err != nil {
 		return fmt.Errorf("stopping %q: %w", c, err)
 	}
 	return nil
@@ -88,10 +89,8 @@ func (l *Lab) Resume(c Component) error {
 // Restart starts a component on the ports and the data that it had, and waits until
 // it is ready. A component that still runs is killed first.
 func (l *Lab) Restart(ctx context.Context, c Component) error {
-	if p, err := l.process(c); err == nil {
-		if err := p.stop(0); err != nil {
-			return fmt.Errorf("restarting %q: %w", c, err)
-		}
+	if err := l.Kill(c); err != nil && !errors.Is(err, errNotRunning) {
+		return err
 	}
 	err := l.launch(ctx, c)
 	if err == nil {

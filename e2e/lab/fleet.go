@@ -82,24 +82,40 @@ func (f *fleet) run(ctx context.Context) {
 	for range writers {
 		f.wait.Go(func() { f.write(ctx) })
 	}
-	context.AfterFunc(ctx, f.queue.ShutDown)
 }
 
+// close ends the nodes without a trace: no pod is lost by it.
 func (f *fleet) close() {
-	close(f.closed)
-	if f.cancel == nil {
-		f.queue.ShutDown()
+	f.mu.Lock()
+	if f.isClosed() {
+		f.mu.Unlock()
 		return
 	}
-	f.cancel()
-	f.wait.Wait()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	close(f.closed)
 	for _, n := range f.nodes {
 		n.stop()
+		if n.doom != nil {
+			n.doom.Stop()
+		}
 	}
 	for _, p := range f.seen {
 		p.stopTimer()
+	}
+	f.mu.Unlock()
+	f.queue.ShutDown()
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.wait.Wait()
+}
+
+// isClosed needs the lock.
+func (f *fleet) isClosed() bool {
+	select {
+	case <-f.closed:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -108,6 +124,9 @@ func (f *fleet) close() {
 func (f *fleet) observe(before, after *corev1.Pod) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.isClosed() {
+		return
+	}
 	if after == nil {
 		delete(f.elsewhere, before.UID)
 		if p := f.pods[before.UID]; p != nil {
@@ -115,20 +134,25 @@ func (f *fleet) observe(before, after *corev1.Pod) {
 		}
 		return
 	}
-	p := f.pods[after.UID]
+	f.bound(after)
+}
+
+// bound takes the present state of a pod that has a node. It needs the lock.
+func (f *fleet) bound(object *corev1.Pod) {
+	p := f.pods[object.UID]
 	if p == nil {
-		node := f.nodes[after.Spec.NodeName]
+		node := f.nodes[object.Spec.NodeName]
 		if node == nil {
-			f.elsewhere[after.UID] = after
+			f.elsewhere[object.UID] = object
 			return
 		}
-		if finished(after) {
+		if finished(object) {
 			return // it ended on an earlier machine of this name
 		}
-		p = f.arrive(after, node)
+		p = f.arrive(object, node)
 	}
-	if after.DeletionTimestamp != nil && !p.told {
-		f.tell(p, graceOf(after))
+	if object.DeletionTimestamp != nil && !p.told {
+		f.tell(p, graceOf(object))
 	}
 }
 
@@ -163,8 +187,9 @@ func (f *fleet) arrive(object *corev1.Pod, node *Node) *pod {
 		f.podIP = f.podIP.Next()
 		p.ip = f.podIP
 	}
+	f.changed(p)
 	if p.script, p.broken = parseScript(object.Annotations); p.broken != nil {
-		f.end(p, Completed)
+		f.queue.Add(p.record.UID)
 		return p
 	}
 	f.after(p, p.script.readyAfter, func() {
@@ -172,7 +197,6 @@ func (f *fleet) arrive(object *corev1.Pod, node *Node) *pod {
 		f.queue.Add(p.record.UID)
 		f.after(p, p.script.completesAfter, func() { f.end(p, Completed) })
 	})
-	f.changed(p)
 	return p
 }
 

@@ -80,7 +80,7 @@ func (f *fleet) observeNode(_, after *corev1.Node) {
 }
 
 func (n *Node) reportReady() error {
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": readyConditions(time.Now())}})
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": conditions(true)}})
 	if err != nil {
 		return fmt.Errorf("encoding status of node %q: %w", n.name, err)
 	}
@@ -127,10 +127,11 @@ func (f *fleet) nodeObject(n *Node, spec NodeSpec) *corev1.Node {
 			corev1.ResourcePods: resource.MustParse("250"), corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"),
 		}
 	}
-	node := &corev1.Node{
+	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: spec.Name, Labels: labels, Annotations: spec.Annotations},
 		Spec:       corev1.NodeSpec{ProviderID: spec.ProviderID, Taints: spec.Taints},
 		Status: corev1.NodeStatus{
+			Conditions:  conditions(spec.ReadyDelay == 0),
 			Allocatable: allocatable, Capacity: allocatable,
 			Addresses: []corev1.NodeAddress{
 				{Type: corev1.NodeInternalIP, Address: n.ip.String()}, {Type: corev1.NodeHostName, Address: spec.Name},
@@ -142,19 +143,21 @@ func (f *fleet) nodeObject(n *Node, spec NodeSpec) *corev1.Node {
 			},
 		},
 	}
-	if spec.ReadyDelay == 0 {
-		node.Status.Conditions = readyConditions(time.Now())
-	}
-	return node
 }
 
-func readyConditions(now time.Time) []corev1.NodeCondition {
-	at := metav1.NewTime(now)
+// conditions are those of a machine in good health. One that is not Ready has to say
+// so: the controller manager takes the not-ready taint off a node that says nothing.
+func conditions(ready bool) []corev1.NodeCondition {
+	at := metav1.Now()
 	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason string) corev1.NodeCondition {
 		return corev1.NodeCondition{Type: kind, Status: status, Reason: reason, LastHeartbeatTime: at, LastTransitionTime: at}
 	}
+	node := condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady")
+	if !ready {
+		node = condition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady")
+	}
 	return []corev1.NodeCondition{
-		condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady"),
+		node,
 		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory"),
 		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure"),
 		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID"),

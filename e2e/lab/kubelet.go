@@ -59,19 +59,23 @@ func (f *fleet) perform(ctx context.Context, uid types.UID) (more bool, err erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
-		p.gone = true // or a pod of the same name has taken its place
+	case apierrors.IsNotFound(err):
+		p.gone = true
 		return false, nil
 	case err != nil:
+		// A conflict too: either somebody else wrote at the same time, or another pod
+		// has the name now, and then the watch is about to say that this one is gone.
 		return false, err
 	case what == remove:
 		p.gone = true
 	case what == reportEnd:
 		p.endReported = true
-	case what == reportReady:
-		p.readyReported = true
-		p.record.ReadyAt = time.Now()
-		f.changed(p)
+	case what == reportStart:
+		p.startReported = true
+		if !p.up.IsZero() {
+			p.record.ReadyAt = time.Now()
+			f.changed(p)
+		}
 	}
 	return true, nil
 }

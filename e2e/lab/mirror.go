@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -58,11 +58,12 @@ func (m *mirror[T]) run(ctx context.Context, client cache.Getter, resource, name
 	).RunWithContext(ctx)
 }
 
-var _ cache.Getter = (rest.Interface)(nil)
-
 // wait returns when cond holds for all objects together, after the first list at
 // the earliest, or when ctx has ended.
 func (m *mirror[T]) wait(ctx context.Context, cond func([]T) bool) error {
+	gather := time.NewTimer(0)
+	<-gather.C
+	defer gather.Stop()
 	for {
 		m.mu.Lock()
 		current, synced, changed := m.list(), m.synced, m.changed
@@ -75,6 +76,9 @@ func (m *mirror[T]) wait(ctx context.Context, cond func([]T) bool) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		// Changes come in bursts of hundreds, and cond may look at thousands of objects.
+		gather.Reset(5 * time.Millisecond)
+		<-gather.C
 	}
 }
 
@@ -90,12 +94,7 @@ func (m *mirror[T]) list() []T {
 	for _, o := range m.objects {
 		all = append(all, o)
 	}
-	slices.SortFunc(all, func(a, b T) int {
-		if a.GetName() < b.GetName() {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return all
 }
 

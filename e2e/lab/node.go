@@ -55,17 +55,10 @@ func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 }
 
 func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
-	f.mu.Lock()
-	if f.nodes[spec.Name] != nil {
-		f.mu.Unlock()
-		return nil, errors.New("the lab has a node of this name")
+	n, err := f.register(ctx, spec.Name)
+	if err != nil {
+		return nil, err
 	}
-	f.nodeIP = f.nodeIP.Next()
-	n := &Node{fleet: f, name: spec.Name, ip: f.nodeIP, unready: make(chan struct{}, 1)}
-	n.life, n.stop = context.WithCancel(context.WithoutCancel(ctx))
-	f.nodes[spec.Name] = n // before the API has it: no pod can be bound too early to be seen
-	f.mu.Unlock()
-
 	created, err := f.client.CoreV1().Nodes().Create(ctx, f.nodeObject(n, spec), metav1.CreateOptions{})
 	if err == nil {
 		err = f.createLease(ctx, created)
@@ -74,7 +67,6 @@ func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
 		f.forget(n)
 		return nil, err
 	}
-	f.adopt(n)
 	f.wait.Go(func() { n.run(spec.ReadyDelay) })
 	if spec.ReadyDelay > 0 {
 		return n, nil
@@ -89,20 +81,27 @@ func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
 	})
 }
 
-// adopt starts the pods that were bound to the node's name before it was ours.
-func (f *fleet) adopt(n *Node) {
+// register makes the machine, and starts the pods that were bound to its name before.
+func (f *fleet) register(ctx context.Context, name string) (*Node, error) {
 	f.mu.Lock()
-	var waiting []*corev1.Pod
+	defer f.mu.Unlock()
+	switch {
+	case f.isClosed():
+		return nil, errClosed
+	case f.nodes[name] != nil:
+		return nil, errors.New("the lab has a node of this name")
+	}
+	f.nodeIP = f.nodeIP.Next()
+	n := &Node{fleet: f, name: name, ip: f.nodeIP, unready: make(chan struct{}, 1)}
+	n.life, n.stop = context.WithCancel(context.WithoutCancel(ctx))
+	f.nodes[name] = n
 	for uid, object := range f.elsewhere {
-		if object.Spec.NodeName == n.name {
-			waiting = append(waiting, object)
+		if object.Spec.NodeName == name {
 			delete(f.elsewhere, uid)
+			f.bound(object)
 		}
 	}
-	f.mu.Unlock()
-	for _, object := range waiting {
-		f.observe(nil, object)
-	}
+	return n, nil
 }
 
 func (f *fleet) forget(n *Node) {

@@ -10,8 +10,8 @@ import (
 )
 
 // Annotations of a pod that tell its life on a simulated node. Values are Go
-// durations ("1500ms"), or "never". A value that is neither makes the pod fail with
-// a message that says so.
+// durations ("1500ms"), or "never". A pod with a value that is neither stays
+// Pending, with a message that says so.
 const (
 	// ReadyAfter is the time from the pod's arrival on the node until it is Running and Ready; 2s if absent.
 	ReadyAfter = "lab.ebbtide.dev/ready-after"
@@ -20,6 +20,9 @@ const (
 	// ExitsAfter is the time from SIGTERM until the pod has ended by itself; 1s if absent.
 	ExitsAfter = "lab.ebbtide.dev/exits-after"
 )
+
+// badAnnotation is the reason in the status of a pod whose life cannot be read.
+const badAnnotation = "BadAnnotation"
 
 // never is a duration that no lab lives to see the end of.
 const never = 1000 * time.Hour
@@ -65,7 +68,7 @@ type pod struct {
 	told  bool
 
 	// What the API server has been told, which may lag behind the machine.
-	readyReported, endReported bool
+	startReported, endReported bool
 	gone                       bool // it has no such pod any more
 }
 
@@ -76,7 +79,7 @@ type duty int
 
 const (
 	nothing duty = iota
-	reportReady
+	reportStart
 	reportEnd
 	remove
 )
@@ -91,8 +94,8 @@ func (p *pod) owes() duty {
 		return reportEnd
 	case p.ended() && p.told:
 		return remove
-	case !p.ended() && !p.up.IsZero() && !p.readyReported:
-		return reportReady
+	case !p.ended() && !p.startReported && (!p.up.IsZero() || p.broken != nil):
+		return reportStart
 	}
 	return nothing
 }
@@ -101,61 +104,88 @@ func (p *pod) owes() duty {
 func (p *pod) status() corev1.PodStatus {
 	started := metav1.NewTime(p.record.StartedAt)
 	status := corev1.PodStatus{
+		Phase:  p.phase(),
 		HostIP: p.node.ip.String(), HostIPs: []corev1.HostIP{{IP: p.node.ip.String()}},
-		PodIP: p.ip.String(), PodIPs: []corev1.PodIP{{IP: p.ip.String()}},
 		StartTime: &started,
 		QOSClass:  p.object.Status.QOSClass,
 	}
-	ready := corev1.ConditionTrue
-	switch {
-	case p.broken != nil:
-		status.Phase, status.Reason, status.Message = corev1.PodFailed, "BadAnnotation", p.broken.Error()
-	case p.record.End == Killed:
-		status.Phase = corev1.PodFailed
-	case p.ended():
-		status.Phase = corev1.PodSucceeded
-	default:
-		status.Phase = corev1.PodRunning
+	if p.broken != nil {
+		status.Reason, status.Message = badAnnotation, p.broken.Error()
 	}
-	reason, since := "", p.up
-	if status.Phase != corev1.PodRunning {
-		ready, reason, since = corev1.ConditionFalse, "Pod"+map[bool]string{true: "Completed", false: "Failed"}[status.Phase == corev1.PodSucceeded], p.record.EndedAt
+	if !p.up.IsZero() {
+		status.PodIP, status.PodIPs = p.ip.String(), []corev1.PodIP{{IP: p.ip.String()}}
 	}
-	for condition, value := range map[corev1.PodConditionType]corev1.ConditionStatus{
-		corev1.PodInitialized: corev1.ConditionTrue, corev1.PodReadyToStartContainers: ready,
-		corev1.ContainersReady: ready, corev1.PodReady: ready,
-	} {
-		c := corev1.PodCondition{Type: condition, Status: value, LastTransitionTime: metav1.NewTime(since)}
-		if value == corev1.ConditionFalse {
-			c.Reason = reason
-		}
-		status.Conditions = append(status.Conditions, c)
+	running, reason, since := corev1.ConditionTrue, "", p.up
+	switch status.Phase {
+	case corev1.PodSucceeded:
+		running, reason, since = corev1.ConditionFalse, "PodCompleted", p.record.EndedAt
+	case corev1.PodFailed:
+		running, reason, since = corev1.ConditionFalse, "PodFailed", p.record.EndedAt
+	case corev1.PodPending:
+		running, reason, since = corev1.ConditionFalse, "ContainersNotReady", p.record.StartedAt
+	case corev1.PodRunning, corev1.PodUnknown:
 	}
+	condition := func(kind corev1.PodConditionType, value corev1.ConditionStatus, reason string) {
+		status.Conditions = append(status.Conditions, corev1.PodCondition{
+			Type: kind, Status: value, Reason: reason, LastTransitionTime: metav1.NewTime(since),
+		})
+	}
+	condition(corev1.PodInitialized, corev1.ConditionTrue, "")
+	condition(corev1.PodReadyToStartContainers, running, "")
+	condition(corev1.ContainersReady, running, reason)
+	condition(corev1.PodReady, running, reason)
 	for _, container := range p.object.Spec.Containers {
 		status.ContainerStatuses = append(status.ContainerStatuses, p.containerStatus(container, status.Phase))
 	}
 	return status
 }
 
+func (p *pod) phase() corev1.PodPhase {
+	switch {
+	case p.ended() && p.exitCode() == 0:
+		return corev1.PodSucceeded
+	case p.ended():
+		return corev1.PodFailed
+	case p.up.IsZero():
+		return corev1.PodPending
+	}
+	return corev1.PodRunning
+}
+
+// exitCode is that of a container that has ended. A server that handles SIGTERM
+// returns 0; work that was to complete has not, and a Job must not count it.
+func (p *pod) exitCode() int32 {
+	const killed, terminated = 128 + 9, 128 + 15 // by signal, as a container runtime reports it
+	switch {
+	case p.record.End == Killed:
+		return killed
+	case p.record.End == Exited && (p.up.IsZero() || p.script.completesAfter != never):
+		return terminated
+	}
+	return 0
+}
+
 func (p *pod) containerStatus(container corev1.Container, phase corev1.PodPhase) corev1.ContainerStatus {
 	running := phase == corev1.PodRunning
-	status := corev1.ContainerStatus{
-		Name: container.Name, Image: container.Image, ImageID: "lab://" + container.Image,
-		ContainerID: "lab://" + string(p.record.UID) + "/" + container.Name,
-		Ready:       running, Started: &running,
+	status := corev1.ContainerStatus{Name: container.Name, Image: container.Image, Ready: running, Started: &running}
+	if p.up.IsZero() {
+		status.State.Waiting = &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+		if p.broken != nil {
+			status.State.Waiting.Reason, status.State.Waiting.Message = badAnnotation, p.broken.Error()
+		}
+		return status
 	}
+	status.ImageID = "lab://" + container.Image
+	status.ContainerID = "lab://" + string(p.record.UID) + "/" + container.Name
 	if running {
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(p.up)}
 		return status
 	}
-	// 137 is what a shell calls SIGKILL.
-	exit := corev1.ContainerStateTerminated{Reason: "Completed", FinishedAt: metav1.NewTime(p.record.EndedAt), ContainerID: status.ContainerID}
+	status.State.Terminated = &corev1.ContainerStateTerminated{
+		Reason: "Completed", StartedAt: metav1.NewTime(p.up), FinishedAt: metav1.NewTime(p.record.EndedAt), ContainerID: status.ContainerID,
+	}
 	if phase == corev1.PodFailed {
-		exit.ExitCode, exit.Reason = 137, "Error"
+		status.State.Terminated.Reason, status.State.Terminated.ExitCode = "Error", p.exitCode()
 	}
-	if !p.up.IsZero() {
-		exit.StartedAt = metav1.NewTime(p.up)
-	}
-	status.State.Terminated = &exit
 	return status
 }

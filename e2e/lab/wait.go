@@ -13,7 +13,8 @@ import (
 
 // WaitPods returns when cond holds for the pods of a namespace (empty: of all) that
 // match a label selector (empty: all), taken together. It follows a watch that
-// survives the API server. When ctx ends first, the error tells the pods' last state.
+// survives the API server. cond must not change what the pods point at. When ctx
+// ends first, the error tells the pods' last state.
 func (l *Lab) WaitPods(ctx context.Context, namespace, selector string, cond func([]corev1.Pod) bool) error {
 	pods, err := follow(ctx, l.client.CoreV1().RESTClient(), "pods", namespace,
 		func(o *metav1.ListOptions) { o.LabelSelector = selector },
@@ -24,14 +25,14 @@ func (l *Lab) WaitPods(ctx context.Context, namespace, selector string, cond fun
 	return nil
 }
 
-// WaitNode returns when cond holds for a node; it is not asked while there is no such
-// node. When ctx ends first, the error tells the node's last state.
+// WaitNode returns when cond holds for a node; it must not change the node, and is not
+// asked while there is none of that name. When ctx ends first, the error tells the node's last state.
 func (l *Lab) WaitNode(ctx context.Context, name string, cond func(*corev1.Node) bool) error {
 	nodes, err := follow(ctx, l.client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll,
 		func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 		},
-		func(nodes []*corev1.Node) bool { return len(nodes) == 1 && cond(nodes[0].DeepCopy()) })
+		func(nodes []*corev1.Node) bool { return len(nodes) == 1 && cond(nodes[0]) })
 	if err != nil {
 		return fmt.Errorf("waiting for node %q: %w; last seen: %s", name, err, describe(nodes, describeNode))
 	}
@@ -81,7 +82,7 @@ func follow[T object](
 func values(pods []*corev1.Pod) []corev1.Pod {
 	copies := make([]corev1.Pod, len(pods))
 	for i, pod := range pods {
-		copies[i] = *pod.DeepCopy()
+		copies[i] = *pod
 	}
 	return copies
 }
@@ -99,6 +100,9 @@ func describe[T any](objects []T, one func(T) string) string {
 
 func describePod(pod *corev1.Pod) string {
 	words := []string{pod.Name, string(pod.Status.Phase), "ready=" + fmt.Sprint(PodReady(*pod)), fmt.Sprintf("node=%q", pod.Spec.NodeName)}
+	if pod.Status.Message != "" {
+		words = append(words, fmt.Sprintf("message=%q", pod.Status.Message))
+	}
 	if pod.DeletionTimestamp != nil {
 		words = append(words, "deleted")
 	}

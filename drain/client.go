@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -34,7 +33,7 @@ func NewClient(config *rest.Config, name string) (*Client, error) {
 	config = rest.CopyConfig(config)
 	config.APIPath = "/api"
 	config.GroupVersion = &corev1.SchemeGroupVersion
-	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	config.NegotiatedSerializer = codecs.WithoutConversion()
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.UserAgent = FieldManager
@@ -105,7 +104,7 @@ func (c *Client) patchNode(ctx context.Context, doing string, patch nodePatch, d
 		return fmt.Errorf("%s node %q: %w", doing, c.name, err)
 	}
 	err = c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).Resource("nodes").Name(c.name).
-		VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: dryRun}, scheme.ParameterCodec).
+		VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: dryRun}, parameterCodec).
 		Body(body).Do(ctx).Error()
 	if err != nil {
 		return fmt.Errorf("%s node %q: %w", doing, c.name, err)
@@ -124,7 +123,7 @@ func (c *Client) Watch(ctx context.Context) *Feed {
 	feed := newFeed(ctx)
 	params := func(options metav1.ListOptions) *rest.Request {
 		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.name).String()
-		return c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&options, scheme.ParameterCodec)
+		return c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&options, parameterCodec)
 	}
 	lists := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -149,7 +148,7 @@ func (c *Client) Watch(ctx context.Context) *Feed {
 func (c *Client) list(ctx context.Context, resource, selector, token string, page runtime.Object) error {
 	options := &metav1.ListOptions{LabelSelector: selector, Limit: pageSize, Continue: token}
 	err := c.core.Get().MaxRetries(0).Resource(resource).
-		VersionedParams(options, scheme.ParameterCodec).Do(ctx).Into(page)
+		VersionedParams(options, parameterCodec).Do(ctx).Into(page)
 	if err != nil {
 		return fmt.Errorf("listing %s: %w", resource, err)
 	}
@@ -204,7 +203,7 @@ func (c *Client) MarkDisrupted(ctx context.Context, pod PodRef, reason, message 
 	if err == nil {
 		err = c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).Namespace(pod.Namespace).
 			Resource("pods").Name(pod.Name).SubResource("status").
-			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: c.dryRun}, scheme.ParameterCodec).
+			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: c.dryRun}, parameterCodec).
 			Body(body).Do(ctx).Error()
 	}
 	if err != nil {

@@ -114,8 +114,8 @@ func decide(pod *corev1.Pod, budget Budget, policy Policy) (Move, SkipReason) {
 		GraceSeconds: int64(ownGrace(pod) / time.Second),
 	}
 	for _, filter := range filters(policy) {
-		if status := filter(*pod); !status.Delete {
-			return move, SkipReason(status.Message)
+		if reason := filter(pod); reason != "" {
+			return move, reason
 		}
 	}
 	if pod.DeletionTimestamp != nil {

@@ -134,13 +134,18 @@ func hasClaims(pod *corev1.Pod) bool {
 	return false
 }
 
+// maxGrace is more than any machine is given and still leaves room to reckon
+// with: the API takes graces that no Duration holds.
+const maxGrace = 100 * 365 * 24 * time.Hour
+
 // ownGrace is the pod's own grace period, at least one second: to the API zero
 // means "drop it at once".
 func ownGrace(pod *corev1.Pod) time.Duration {
 	if pod.Spec.TerminationGracePeriodSeconds == nil {
 		return DefaultGrace
 	}
-	return time.Duration(max(1, *pod.Spec.TerminationGracePeriodSeconds)) * time.Second
+	seconds := min(*pod.Spec.TerminationGracePeriodSeconds, int64(maxGrace/time.Second))
+	return time.Duration(max(1, seconds)) * time.Second
 }
 
 func priority(pod *corev1.Pod) int32 {

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -77,7 +78,10 @@ func (c *client) try(ctx context.Context, item string) (reply, error) {
 	exchanges := c.wire.exchanges
 	c.left -= len(exchanges)
 
-	if len(exchanges) == 0 { // ctx had ended before
+	if len(exchanges) == 0 {
+		if ended := ctx.Err(); ended != nil {
+			err = ended // without the SDK's words around it
+		}
 		return reply{}, &ReadError{Method: http.MethodGet, Path: "/latest/meta-data/" + item, Err: err}
 	}
 	last := exchanges[len(exchanges)-1]
@@ -88,25 +92,28 @@ func (c *client) try(ctx context.Context, item string) (reply, error) {
 		c.forget()
 	}
 	if err != nil {
-		return reply{}, readError(exchanges, err)
+		return reply{}, explain(exchanges)
 	}
 	defer out.Content.Close() //nolint:errcheck // the SDK has read it all and closed it; this one is in memory
 	content, err := io.ReadAll(out.Content)
 	if err != nil {
-		return reply{}, readError(exchanges, err)
+		return reply{}, explain(exchanges)
 	}
 	return reply{path: last.path, body: content, date: last.date}, nil
 }
 
-// readError picks the exchange that explains err.
-func readError(exchanges []*exchange, err error) *ReadError {
+// errNoToken is a PUT that went well and brought nothing of use.
+var errNoToken = errors.New("no token with a lifetime in the reply")
+
+// explain picks the exchange that made a call fail.
+func explain(exchanges []*exchange) *ReadError {
 	cause := exchanges[len(exchanges)-1]
 	if first := exchanges[0]; first != cause && cause.status == http.StatusUnauthorized && first.status != http.StatusOK {
-		cause = first // a 401 for want of the token that first failed to bring
+		cause = first // a 401 for want of the token that was not to be had
 	}
 	read := newReadError(cause)
-	if read.Err == nil && read.Status >= 200 && read.Status < 300 {
-		read.Err = err // the SDK could make nothing of a good reply: a token without its TTL
+	if read.Method == http.MethodPut && read.Status == http.StatusOK && read.Err == nil {
+		read.Err = errNoToken
 	}
 	return read
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 )
 
 // ReadError says why the metadata service could not be read. Its text is one
@@ -63,7 +62,10 @@ func newReadError(x *exchange) *ReadError {
 // run agents in pods.
 func hint(method string, status int, err error) string {
 	put := method == http.MethodPut
-	var timeout net.Error
+	network, ok := errors.AsType[net.Error](err)
+	timeout := ok && network.Timeout()
+	operation, ok := errors.AsType[*net.OpError](err)
+	unreached := ok && operation.Op == "dial"
 	switch {
 	case status >= 300 && status < 400:
 		return "something redirects requests: is a proxy in the way?"
@@ -77,9 +79,9 @@ func hint(method string, status int, err error) string {
 		return "what answers is not the EC2 metadata service, or hides items from pods"
 	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
 		return "the metadata service throttles this instance: does something else ask it too often?"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case unreached:
 		return "nothing listens there, or a firewall keeps pods from it"
-	case put && errors.As(err, &timeout) && timeout.Timeout():
+	case put && timeout:
 		return "with a hop limit of 1 the token never reaches a pod: use hostNetwork or a hop limit of 2"
 	}
 	return ""
@@ -88,6 +90,6 @@ func hint(method string, status int, err error) string {
 // answered says whether err is an answer of that status about an item, and one
 // that came whole.
 func answered(err error, status int) bool {
-	var read *ReadError
-	return errors.As(err, &read) && read.Method == http.MethodGet && read.Status == status && read.Err == nil
+	read, ok := errors.AsType[*ReadError](err)
+	return ok && read.Method == http.MethodGet && read.Status == status && read.Err == nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
@@ -27,7 +29,7 @@ var says = map[awstest.Fault]string{
 	awstest.TruncatedJSON:     "unexpected end of JSON input",
 	awstest.GarbageJSON:       "invalid character",
 	awstest.ForeignJSON:       "neither an action nor a time",
-	awstest.HTMLPage:          "200 OK: |parsing",
+	awstest.HTMLPage:          `fetching metadata token "/latest/api/token": 200 OK: no token|is a proxy in the way?`,
 	awstest.Redirect:          "302 Found (something redirects requests: is a proxy in the way?)",
 	awstest.ConnectionRefused: "connection refused (nothing listens there",
 	awstest.ConnectionReset:   "connection reset by peer|EOF",
@@ -154,8 +156,7 @@ func checkBlind(t *testing.T, err error, fault awstest.Fault, c circumstance) {
 		checkReadError(t, err, says[fault])
 		return
 	}
-	var read *aws.ReadError
-	if !errors.As(err, &read) {
+	if _, ok := errors.AsType[*aws.ReadError](err); !ok {
 		t.Errorf("error is %v (%T), want a *ReadError", err, err)
 	}
 }
@@ -202,4 +203,36 @@ func TestADeniedInstanceIDIsNoticedWithinTenPolls(t *testing.T) {
 		}
 	}
 	t.Error("ten polls believed a service that denies everything")
+}
+
+func TestABusyServiceIsAskedOnceAPoll(t *testing.T) {
+	t.Parallel()
+	server := awstest.New(t)
+	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
+	poll(t, spot)
+	for _, fault := range []awstest.Fault{awstest.TooManyRequests, awstest.InternalError, awstest.Unavailable} {
+		if err := server.SetFault(fault); err != nil {
+			t.Fatal(err)
+		}
+		server.ResetRequests()
+		for range 5 {
+			if _, err := spot.Poll(t.Context()); err == nil {
+				t.Errorf("%q: no error", fault)
+			}
+		}
+		want := map[string]int{"GET " + awstest.NoticePath: 5}
+		if diff := cmp.Diff(want, server.Requests()); diff != "" {
+			t.Errorf("%q: requests (-want +got):\n%s", fault, diff)
+		}
+	}
+}
+
+func TestWhereIMDSv1IsAllowedA401IsBlamedOnTheTokenThatWasNotToBeHad(t *testing.T) {
+	t.Parallel()
+	server := awstest.New(t)
+	if err := server.SetFault(awstest.TokenNotFound); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newSpot(t, aws.Options{Endpoint: server.URL(), AllowIMDSv1: true}).Poll(t.Context())
+	checkReadError(t, err, says[awstest.TokenNotFound])
 }

@@ -148,8 +148,7 @@ func padded(size int) string {
 // separated by a bar.
 func checkReadError(t *testing.T, err error, want string) {
 	t.Helper()
-	var read *aws.ReadError
-	if !errors.As(err, &read) {
+	if _, ok := errors.AsType[*aws.ReadError](err); !ok {
 		t.Fatalf("error is %v (%T), want a *ReadError", err, err)
 	}
 	text := err.Error()
@@ -364,7 +363,7 @@ func TestCheckEndpoint(t *testing.T) {
 		"the default is fine":                  {aws.DefaultEndpoint, true},
 		"a port is fine":                       {"http://127.0.0.1:1338", true},
 		"a slash at the end is fine":           {"http://127.0.0.1:1338/", true},
-		"the IPv6 address is fine":             {"http://[fd00:ec2::254]", true},
+		"an IPv6 address is fine":              {"http://[2001:db8::1]:80", true},
 		"a name is fine":                       {"http://metadata.test", true},
 		"nothing is refused":                   {"", false},
 		"an address without scheme is":         {"127.0.0.1:1338", false},

@@ -1,7 +1,6 @@
 package awstest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -146,7 +145,11 @@ func listen(addr string) (net.Listener, error) {
 }
 
 func listenOn(addr string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("reading address %q: %w", addr, err)
+	}
+	l, err := net.ListenTCP("tcp", tcp)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: %w", addr, err)
 	}

@@ -15,11 +15,11 @@ import (
 // The paths and headers of the protocol, as the EC2 user guide names them.
 const (
 	// TokenPath is where a token is fetched by PUT.
-	TokenPath = "/latest/api/token"
+	TokenPath = "/latest/api/token" //nolint:gosec // a path, no secret
 	// NoticePath is where the interruption notice appears.
 	NoticePath = "/latest/meta-data/spot/instance-action"
 
-	tokenHeader = "X-Aws-Ec2-Metadata-Token"
+	tokenHeader = "X-Aws-Ec2-Metadata-Token" //nolint:gosec // a name, no secret
 	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 	longestTTL  = 21600 * time.Second
 

@@ -124,14 +124,14 @@ func (l *lines) wait(t *testing.T, pattern string) string {
 	}
 }
 
-func fetch(t *testing.T, method, url string, header ...string) (int, string) {
+func fetch(t *testing.T, method, url string, header map[string]string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+	for key, value := range header {
+		r.Header.Set(key, value)
 	}
 	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
@@ -161,16 +161,16 @@ func TestTheProgramServesUntilItIsInterrupted(t *testing.T) {
 	control := stdout.wait(t, `control endpoint at (http://\S+)`)
 	stdout.wait(t, "Fault unavailable is over")
 
-	_, token := fetch(t, http.MethodPut, service+awstest.TokenPath, "X-aws-ec2-metadata-token-ttl-seconds", "60")
+	_, token := fetch(t, http.MethodPut, service+awstest.TokenPath, map[string]string{"X-aws-ec2-metadata-token-ttl-seconds": "60"})
 	for range 3 {
-		if code, body := fetch(t, http.MethodGet, service+awstest.NoticePath, "X-aws-ec2-metadata-token", token); code != 200 || !strings.Contains(body, `"stop"`) {
+		if code, body := fetch(t, http.MethodGet, service+awstest.NoticePath, map[string]string{"X-aws-ec2-metadata-token": token}); code != 200 || !strings.Contains(body, `"stop"`) {
 			t.Errorf("notice: %d %s", code, body)
 		}
 	}
-	if code, body := fetch(t, http.MethodPut, control+"/fault/forbidden"); code != 200 {
+	if code, body := fetch(t, http.MethodPut, control+"/fault/forbidden", nil); code != 200 {
 		t.Errorf("setting a fault: %d %s", code, body)
 	}
-	if code, _ := fetch(t, http.MethodGet, service+awstest.NoticePath); code != 403 {
+	if code, _ := fetch(t, http.MethodGet, service+awstest.NoticePath, nil); code != 403 {
 		t.Errorf("under the fault: %d, want 403", code)
 	}
 

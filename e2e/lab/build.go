@@ -70,9 +70,7 @@ func (m kubeModule) build(ctx context.Context, version, target string, progress 
 	return nil
 }
 
-// moduleFor makes a copy of the module in a temporary folder that requires another
-// version. The go.mod of Kubernetes points at its staging modules by relative
-// paths; a module outside has to repeat them by version: v0.N.P for Kubernetes 1.N.P.
+// moduleFor makes a copy of the module in a temporary folder that requires another version.
 func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.Writer) (string, error) {
 	_, _ = fmt.Fprintf(progress, "lab: resolving the modules of Kubernetes %s\n", version)
 	out, err := goCommand(ctx, m.dir, "mod", "download", "-json", kubernetesModule+"@v"+version)
@@ -87,15 +85,6 @@ func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.W
 	if err != nil {
 		return "", err
 	}
-	var mod strings.Builder
-	fmt.Fprintf(&mod, "module %s/e2e/kube\n\ngo 1.26.0\n\nrequire %s v%s\n\nreplace (\n", productModule, kubernetesModule, version)
-	for _, replaced := range upstream.Replace {
-		if strings.HasPrefix(replaced.New.Path, "./staging/") {
-			fmt.Fprintf(&mod, "\t%s => %[1]s v0.%s\n", replaced.Old.Path, strings.TrimPrefix(version, "1."))
-		}
-	}
-	mod.WriteString(")\n")
-
 	source, err := os.ReadFile(filepath.Join(m.dir, "main.go"))
 	if err != nil {
 		return "", fmt.Errorf("reading control-plane module: %w", err)
@@ -104,7 +93,7 @@ func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.W
 	if err != nil {
 		return "", fmt.Errorf("creating a module: %w", err)
 	}
-	for name, content := range map[string][]byte{"main.go": source, "go.mod": []byte(mod.String())} {
+	for name, content := range map[string][]byte{"main.go": source, "go.mod": []byte(requiring(version, upstream))} {
 		if err = os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			break
 		}
@@ -117,6 +106,21 @@ func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.W
 		return "", fmt.Errorf("creating a module for %q: %w", version, err)
 	}
 	return dir, nil
+}
+
+// requiring is a go.mod for a version of Kubernetes, whose own one points at its
+// staging modules by relative paths. A module outside has to repeat them by version,
+// which is v0.N.P for Kubernetes 1.N.P.
+func requiring(version string, upstream goMod) string {
+	var mod strings.Builder
+	fmt.Fprintf(&mod, "module %s/e2e/kube\n\ngo 1.26.0\n\nrequire %s v%s\n\nreplace (\n", productModule, kubernetesModule, version)
+	for _, replaced := range upstream.Replace {
+		if strings.HasPrefix(replaced.New.Path, "./staging/") {
+			fmt.Fprintf(&mod, "\t%s => %[1]s v0.%s\n", replaced.Old.Path, strings.TrimPrefix(version, "1."))
+		}
+	}
+	mod.WriteString(")\n")
+	return mod.String()
 }
 
 // buildLog reads the output of "go build -v": a line for each package that is

@@ -109,6 +109,15 @@ func (f *fleet) close() {
 	f.wait.Wait()
 }
 
+// spawn runs something that ends with the fleet, unless that has ended already.
+func (f *fleet) spawn(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.isClosed() {
+		f.wait.Go(do)
+	}
+}
+
 // isClosed needs the lock.
 func (f *fleet) isClosed() bool {
 	select {

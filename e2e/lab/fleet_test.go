@@ -21,7 +21,7 @@ func machine(t *testing.T) (*fleet, *Node) {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.close)
-	n, err := f.register(t.Context(), "node")
+	n, err := f.register("node", func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestPodThatWasBoundBeforeItsNodeExistedRunsThere(t *testing.T) {
 		if got := f.records(); len(got) != 0 {
 			t.Fatalf("records = %+v, want none: no machine of ours has a pod", got)
 		}
-		if _, err := f.register(t.Context(), "late"); err != nil {
+		if _, err := f.register("late", func() {}); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.records(); len(got) != 1 || got[0].Node != "late" {

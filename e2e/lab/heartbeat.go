@@ -31,16 +31,16 @@ const (
 // run makes the node Ready after its delay, keeps it so, and renews its lease until
 // it dies. A controller manager that could not see the lease for a while marks the
 // node as unknown; a live node says at once that it is Ready.
-func (n *Node) run(readyDelay time.Duration) {
+func (n *Node) run(ctx context.Context, readyDelay time.Duration) {
 	boot := time.NewTimer(readyDelay)
 	defer boot.Stop()
 	// Spread, so that nodes that were added together do not renew together.
-	beat := time.NewTimer(rand.N(heartbeat))
+	beat := time.NewTimer(rand.N(heartbeat)) //nolint:gosec // A spread is no secret.
 	defer beat.Stop()
 	booted := false
 	for {
 		select {
-		case <-n.life.Done():
+		case <-ctx.Done():
 			return
 		case <-boot.C:
 			booted = true
@@ -50,13 +50,13 @@ func (n *Node) run(readyDelay time.Duration) {
 			}
 		case <-beat.C:
 			next := heartbeat
-			if n.renewLease() != nil {
+			if n.renewLease(ctx) != nil {
 				next = heartbeatRetry
 			}
 			beat.Reset(next)
 			continue
 		}
-		if n.reportReady() != nil {
+		if n.reportReady(ctx) != nil {
 			boot.Reset(heartbeatRetry)
 		}
 	}
@@ -79,23 +79,23 @@ func (f *fleet) observeNode(_, after *corev1.Node) {
 	}
 }
 
-func (n *Node) reportReady() error {
+func (n *Node) reportReady(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": conditions(true)}})
 	if err != nil {
 		return fmt.Errorf("encoding status of node %q: %w", n.name, err)
 	}
-	ctx, cancel := context.WithTimeout(n.life, callWithin)
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	_, err = n.fleet.client.CoreV1().Nodes().Patch(ctx, n.name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }
 
-func (n *Node) renewLease() error {
+func (n *Node) renewLease(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": metav1.NowMicro()}})
 	if err != nil {
 		return fmt.Errorf("encoding lease of node %q: %w", n.name, err)
 	}
-	ctx, cancel := context.WithTimeout(n.life, callWithin)
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	_, err = n.fleet.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).
 		Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{})

@@ -38,19 +38,16 @@ func (f *fleet) write(ctx context.Context) {
 
 // perform does one duty of a pod's node and says whether another may follow.
 func (f *fleet) perform(ctx context.Context, uid types.UID) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
 	f.mu.Lock()
 	p := f.pods[uid]
-	what := p.owes()
-	status := p.status()
+	what, status := p.owes(), p.status()
+	p.abort = cancel
 	f.mu.Unlock()
 	if what == nothing {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
-	defer cancel()
-	// A machine that dies takes its requests along.
-	defer context.AfterFunc(p.node.life, cancel)()
-
 	if what == remove {
 		err = f.deletePod(ctx, p)
 	} else {

@@ -146,6 +146,7 @@ func TestWaitPodsTellsTheLastState(t *testing.T) {
 	t.Parallel()
 	l := lab.Shared(t)
 	namespace := l.Namespace(t)
+	l.Node(t, lab.NodeSpec{Name: namespace})
 	must(t, l.Apply(t.Context(), namespace, podYAML("lonely", "no-such-node", nil)))
 	ctx := within(t, 2*time.Second)
 	err := l.WaitPods(ctx, namespace, "", lab.AllReady(1))

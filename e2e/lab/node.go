@@ -29,10 +29,8 @@ type Node struct {
 	name  string
 	ip    netip.Addr
 
-	life context.Context //nolint:containedctx // It is the machine's life itself: what the machine does ends with it.
-	stop context.CancelFunc
-
-	unready chan struct{} // holds one value while the API server says that the node is not Ready
+	stop    context.CancelFunc // ends what runs for the node
+	unready chan struct{}      // holds one value while the API server says that the node is not Ready
 
 	// Guarded by the fleet's mutex.
 	dead   bool
@@ -55,8 +53,10 @@ func (l *Lab) AddNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 }
 
 func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
-	n, err := f.register(ctx, spec.Name)
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n, err := f.register(spec.Name, stop)
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	created, err := f.client.CoreV1().Nodes().Create(ctx, f.nodeObject(n, spec), metav1.CreateOptions{})
@@ -64,10 +64,11 @@ func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
 		err = f.createLease(ctx, created)
 	}
 	if err != nil {
+		n.Die()
 		f.forget(n)
 		return nil, err
 	}
-	f.wait.Go(func() { n.run(spec.ReadyDelay) })
+	f.spawn(func() { n.run(life, spec.ReadyDelay) })
 	if spec.ReadyDelay > 0 {
 		return n, nil
 	}
@@ -82,7 +83,7 @@ func (f *fleet) add(ctx context.Context, spec NodeSpec) (*Node, error) {
 }
 
 // register makes the machine, and starts the pods that were bound to its name before.
-func (f *fleet) register(ctx context.Context, name string) (*Node, error) {
+func (f *fleet) register(name string, stop context.CancelFunc) (*Node, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -92,8 +93,7 @@ func (f *fleet) register(ctx context.Context, name string) (*Node, error) {
 		return nil, errors.New("the lab has a node of this name")
 	}
 	f.nodeIP = f.nodeIP.Next()
-	n := &Node{fleet: f, name: name, ip: f.nodeIP, unready: make(chan struct{}, 1)}
-	n.life, n.stop = context.WithCancel(context.WithoutCancel(ctx))
+	n := &Node{fleet: f, name: name, ip: f.nodeIP, stop: stop, unready: make(chan struct{}, 1)}
 	f.nodes[name] = n
 	for uid, object := range f.elsewhere {
 		if object.Spec.NodeName == name {
@@ -133,7 +133,13 @@ func (n *Node) DieAt(at time.Time) {
 	n.dead, n.diedAt = true, time.Now()
 	n.stop()
 	for _, p := range n.fleet.seen {
-		if p.node == n && !p.ended() {
+		if p.node != n {
+			continue
+		}
+		if p.abort != nil {
+			p.abort() // a machine that dies takes its requests along
+		}
+		if !p.ended() {
 			n.fleet.end(p, Lost)
 		}
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -69,7 +70,8 @@ type pod struct {
 
 	// What the API server has been told, which may lag behind the machine.
 	startReported, endReported bool
-	gone                       bool // it has no such pod any more
+	gone                       bool               // it has no such pod any more
+	abort                      context.CancelFunc // of the request that is under way
 }
 
 func (p *pod) ended() bool { return p.record.End != Running }

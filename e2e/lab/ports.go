@@ -21,7 +21,7 @@ const (
 func freePorts(ctx context.Context, n int) ([]int, error) {
 	var found []int
 	var listen net.ListenConfig
-	for _, offset := range rand.Perm(portCount) {
+	for _, offset := range rand.Perm(portCount) { //nolint:gosec // Random so that labs seldom meet, not to be secret.
 		port := firstPort + offset
 		listener, err := listen.Listen(ctx, "tcp", loopback(port))
 		if err != nil {

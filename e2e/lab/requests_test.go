@@ -97,13 +97,13 @@ func TestRequestsTellWhatWasAskedFor(t *testing.T) {
 	}
 	at := one.CreationTimestamp.Time
 	eviction := lab.Request{Time: at, Verb: "create", Resource: "pods", Subresource: "eviction", Namespace: namespace, Name: "one", Code: 201}
-	dry, conflict, real := eviction, eviction, eviction
+	dry, conflict, granted := eviction, eviction, eviction
 	dry.DryRun = true
 	conflict.UID, conflict.Code = wrong, 409
-	real.UID, real.GracePeriodSeconds = one.UID, &grace
+	granted.UID, granted.GracePeriodSeconds = one.UID, &grace
 	want := []lab.Request{
 		{Time: at, Verb: "patch", Resource: "nodes", Name: node.Name(), Code: 200, DryRun: true},
-		dry, conflict, real,
+		dry, conflict, granted,
 		{Time: at, Verb: "delete", Resource: "pods", Namespace: namespace, Name: "two", Code: 200, GracePeriodSeconds: &grace, UID: two.UID},
 		{Time: at, Verb: "watch", Resource: "pods", Namespace: namespace, Code: 200},
 	}

@@ -89,7 +89,7 @@ func (r Result) figures() []figure {
 		{"notice to cordon", cordon},
 		{"notice to last eviction", fmt.Sprintf("%.1f s", r.LastEvictionSeconds)},
 		{"notice to empty node", fmt.Sprintf("%.1f s of %.0f, %.1f to spare", r.EmptySeconds, r.NoticeSeconds, r.SpareSeconds)},
-		{"pods", fmt.Sprintf("%d graceful, %d forced, %d killed, %d lost (%d belong to the node)",
+		{"pods", fmt.Sprintf("%d graceful, %d forced, %d killed, %d lost; %d stayed with the node",
 			r.Pods.Graceful, r.Pods.Forced, r.Pods.Killed, r.Pods.Lost, r.Pods.Stayed)},
 		{"web pods ready", fmt.Sprintf("never fewer than %d of %d (budget: %d)", r.Web.FewestReady, r.Web.Replicas, r.Web.Budget)},
 		{"API requests", fmt.Sprintf("%d, %.1f for each pod, and %d Events; %d were refused because a budget was closed",

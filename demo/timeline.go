@@ -32,25 +32,29 @@ func (t *timeline) run(ctx context.Context) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		t.mu.Lock()
-		left, ready := 0, 0
-		for _, r := range t.last {
-			if r.Node == doomed && r.End == lab.Running && r.OwnerKind != daemonSet {
-				left++
-			}
-			if isWeb(r) && serves(r, time.Now()) {
-				ready++
-			}
-		}
-		t.mu.Unlock()
-		t.screen.status(fmt.Sprintf("           %d s left, %d pods still on %s, web %d of %d ready",
-			max(0, int(time.Until(t.deadline).Seconds())), left, doomed, ready, webReplicas))
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			t.screen.status(t.status(time.Now()))
 		}
 	}
+}
+
+func (t *timeline) status(now time.Time) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	left, ready := 0, 0
+	for _, r := range t.last {
+		if r.Node == doomed && r.End == lab.Running && r.OwnerKind != daemonSet {
+			left++
+		}
+		if isWeb(r) && serves(r, now) {
+			ready++
+		}
+	}
+	return fmt.Sprintf("           %d s left, %d pods still on %s, web %d of %d ready",
+		max(0, int(t.deadline.Sub(now).Seconds())), left, doomed, ready, webReplicas)
 }
 
 // tellPods tells what the nodes say of their pods, until there are no more records.

@@ -39,7 +39,8 @@ func (a *Agent) prove(ctx context.Context) {
 			granted = a.provePermissions(ctx)
 		}
 		pause := proveAgain + rand.N(proveAgain/5)
-		if a.proveCordon(ctx) && granted {
+		// Without its permissions a rehearsal would only say the same again.
+		if granted && a.proveCordon(ctx) {
 			pause = proveEvery + rand.N(proveEvery/10)
 		}
 		select {
@@ -66,9 +67,14 @@ func (a *Agent) proveCordon(ctx context.Context) bool {
 	defer cancel()
 	err := a.Node.Prove(ask)
 	if apierrors.IsNotFound(err) {
-		err = errUnknownNode(a.Node.Name())
+		// That is the node's check to say, and it shall be said once.
+		a.set(ctx, nodeCheck, errUnknownNode(a.Node.Name()))
+		return false
 	}
 	a.set(ctx, cordonCheck, err)
+	if err == nil {
+		a.set(ctx, nodeCheck, nil)
+	}
 	return err == nil
 }
 

@@ -33,6 +33,13 @@ const (
 	unseenMargin = 15 * time.Second
 	// blindDeadline is what we assume when, besides, nobody was looking before.
 	blindDeadline = 30 * time.Second
+	// leastLead is what an estimate leaves at least: a machine that still
+	// answers is worth an attempt, even where the cloud promises it no time at
+	// all (EC2 hibernates with the notice).
+	leastLead = 10 * time.Second
+	// dateHalf is half of what a Date header leaves out: it counts whole
+	// seconds, so its middle is wrong by the least (RFC 9110, section 5.6.7).
+	dateHalf = 500 * time.Millisecond
 )
 
 // anchor turns the cloud's moment into D on the clock of firstSeen, the
@@ -41,15 +48,15 @@ const (
 // cloud's nominal notice. sawNone says that the poll before this sighting found
 // nothing.
 func anchor(s Sighting, firstSeen time.Time, sawNone bool) (time.Time, DeadlineKind) {
-	cloudNow := s.ServerTime
-	if cloudNow.IsZero() {
+	cloudNow := s.ServerTime.Add(dateHalf)
+	if s.ServerTime.IsZero() {
 		cloudNow = firstSeen
 	}
 	if left := s.At.Sub(cloudNow); !s.At.IsZero() && left > 0 {
 		return firstSeen.Add(min(left, s.Nominal)), Exact
 	}
 	if sawNone {
-		return firstSeen.Add(max(s.Nominal-unseenMargin, 0)), Estimated
+		return firstSeen.Add(max(s.Nominal-unseenMargin, leastLead)), Estimated
 	}
 	return firstSeen.Add(blindDeadline), Estimated
 }

@@ -50,12 +50,13 @@ func (b Budget) Left(now time.Time) time.Duration {
 
 // Grace returns the grace to send now to a pod whose own grace is own and that
 // needs detach after its end to give its volumes back: all of its own where the
-// machine has it, else what is left, in whole seconds as the API counts them.
-// It is never zero (the API server would drop the pod while it still runs) and
+// machine has it, else what is left, in whole seconds as the API counts them:
+// the nearest one, so that a call a moment late does not cost the pod a second;
+// the reserve has room for half of one. It is never zero (the API server would drop the pod while it still runs) and
 // never longer than own. The first grace sent is final: the kubelet ignores a
 // later one (kubernetes#113606).
 func (b Budget) Grace(own, detach time.Duration, now time.Time) time.Duration {
-	left := (b.Left(now) - detach).Truncate(time.Second)
+	left := (b.Left(now) - detach).Round(time.Second)
 	return max(min(own, left), min(leastGrace, own))
 }
 

@@ -29,7 +29,8 @@ const (
 	BudgetClosed Verdict = "BudgetClosed"
 	// BudgetStale: the budget's controller is a moment behind; ask again soon.
 	BudgetStale Verdict = "BudgetStale"
-	// BudgetContended: too many evictions of one budget at a time; ask again.
+	// BudgetContended: too many writers of one budget, or of one pod that is not
+	// ready, at a time; ask again.
 	BudgetContended Verdict = "BudgetContended"
 	// BudgetNeverOpens: no waiting helps; delete now.
 	BudgetNeverOpens Verdict = "BudgetNeverOpens"
@@ -110,11 +111,15 @@ func Classify(err error) Reply {
 	}
 }
 
-// conflict: the UID precondition names the Pod; a write that lost twenty times
-// names the budget.
+// conflict: only the text tells a UID that is another's (of the eviction handler
+// or of the store, which word it differently) from a pod that changed under the
+// resourceVersion that the handler pins for pods that are not ready, and from a
+// budget's write that lost twenty times.
 func conflict(status metav1.Status) Reply {
-	if status.Details != nil && status.Details.Kind == "Pod" {
-		return Reply{Verdict: OtherPod}
+	for _, otherUID := range []string{"UID in the precondition", "UID in precondition"} {
+		if strings.Contains(status.Message, otherUID) {
+			return Reply{Verdict: OtherPod}
+		}
 	}
 	return Reply{BudgetContended, contendedDelay}
 }

@@ -218,3 +218,21 @@ func TestWaitingForReadinessEndsWithItsContext(t *testing.T) {
 		t.Errorf("waiting ended with %v", err)
 	}
 }
+
+func TestAConfigurationIsCheckedWithoutAnAgent(t *testing.T) {
+	t.Parallel()
+	got, err := Check(t.Context(), standIn, []string{"A=b"}, "--node-name=spot-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Checked{ExitCode: 2, Stdout: "node spot-1 environment [A=b]\n", Stderr: "no good\n"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, err := Check(t.Context(), standIn, nil, "--check-config=false"); err == nil {
+		t.Errorf("an agent was started instead: %+v", got)
+	}
+	if got, err := Check(t.Context(), "/no/such/program", nil); err == nil {
+		t.Errorf("a program that is not there ended with %+v", got)
+	}
+}

@@ -21,8 +21,14 @@ func main() {
 	node := flag.String("node-name", "", "")
 	kubeconfig := flag.String("kubeconfig", "", "")
 	listen := flag.String("listen", "", "")
+	check := flag.Bool("check-config", false, "")
 	fail := flag.Bool("fail", false, "end before listening")
 	flag.Parse()
+	if *check {
+		fmt.Fprintln(os.Stdout, "node", *node, "environment", os.Environ())
+		fmt.Fprintln(os.Stderr, "no good")
+		os.Exit(2)
+	}
 	if *fail {
 		fmt.Fprintln(os.Stderr, "nothing works today")
 		os.Exit(3)

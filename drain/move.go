@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func (m *Mover) Move(
 	ctx context.Context, plan Plan, changes <-chan Change, countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Mover: m, plan: plan, countdown: countdown, results: make(chan result)}
+	r := &run{Mover: m, plan: plan, results: make(chan result), limits: map[*progress]*time.Timer{}}
 	defer r.calls.Wait()
 	defer cancel()
 
@@ -71,6 +72,11 @@ func (m *Mover) Move(
 	for {
 		budget, tightened := countdown.Budget()
 		now := time.Now()
+		if budget.Deadline.Before(r.plan.Deadline) {
+			// Compared and not only waited for: the plan is older than this
+			// loop, and another event may be taken before tightened is.
+			r.tighten(budget, now)
+		}
 		if ctx.Err() != nil || r.finished(now) || !now.Before(budget.GiveUpAt()) {
 			return r.end(ctx, budget)
 		}
@@ -81,7 +87,6 @@ func (m *Mover) Move(
 		case result := <-r.results:
 			r.hear(result, time.Now())
 		case <-tightened:
-			r.tighten()
 		case <-cordoned:
 			cordoned, r.cordonedAt = nil, time.Now()
 		case <-timer.C:
@@ -95,21 +100,24 @@ func (m *Mover) Move(
 type run struct {
 	*Mover
 	plan       Plan
-	countdown  *Countdown
 	moves      []*progress
 	cordonedAt time.Time
 	inFlight   int
 	results    chan result
 	calls      sync.WaitGroup
+	// limits end the evictions under way when their time is up.
+	limits map[*progress]*time.Timer
 }
 
 // result is the reply to one call.
 type result struct {
-	of    *progress
-	force bool
-	grace time.Duration
-	err   error
+	sent
+	of  *progress
+	err error
 }
+
+// errNoReply is why an eviction is given up.
+var errNoReply = errors.New("no reply in time")
 
 func (r *run) add(move Move) {
 	r.moves = append(r.moves, newProgress(move))
@@ -181,25 +189,23 @@ func (r *run) room(p *progress, now time.Time) bool {
 
 // call asks the pod to leave, in a goroutine that reports to results.
 func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Time) {
-	force := p.mustForce(now)
-	grace := budget.Grace(p.Grace(), p.Detach(), now)
-	timeout := urgentTimeout
-	if !p.late(now) {
-		timeout = max(urgentTimeout, min(callTimeout, p.ForceAt.Sub(now)))
-	}
-	p.begin(now, force, grace)
+	call := sent{force: p.mustForce(now), grace: budget.Grace(p.Grace(), p.Detach(), now)}
+	p.begin(call)
 	r.inFlight++
+	evicting, cancel := context.WithCancelCause(ctx)
+	if !call.force {
+		r.limits[p] = time.AfterFunc(p.patience(now), func() { cancel(errNoReply) })
+	}
 	r.calls.Go(func() {
+		defer cancel(nil)
 		var err error
-		if force {
-			err = r.force(ctx, p.PodRef, grace)
+		if call.force {
+			err = r.force(ctx, p.PodRef, call.grace)
 		} else {
-			call, cancel := context.WithTimeout(ctx, timeout)
-			err = r.Node.Evict(call, p.PodRef, grace)
-			cancel()
+			err = r.Node.Evict(evicting, p.PodRef, call.grace)
 		}
 		select {
-		case r.results <- result{of: p, force: force, grace: grace, err: err}:
+		case r.results <- result{of: p, sent: call, err: err}:
 		case <-ctx.Done():
 		}
 	})
@@ -223,6 +229,10 @@ func (r *run) force(ctx context.Context, pod PodRef, grace time.Duration) error 
 func (r *run) hear(reply result, now time.Time) {
 	r.inFlight--
 	p := reply.of
+	if limit := r.limits[p]; limit != nil {
+		limit.Stop()
+		delete(r.limits, p)
+	}
 	told, ended := p.phase == told, p.phase == done
 	verdict := p.hear(reply, now)
 	r.Log.Debug("Asked pod to leave", "pod", p.PodRef.String(), "try", p.out.Tries,
@@ -268,17 +278,17 @@ func (r *run) tell(p *progress, wasTold, wasDone bool) {
 	}
 }
 
-// tighten moves every pod's latest moment to the new deadline.
-func (r *run) tighten() {
-	budget, _ := r.countdown.Budget()
+// tighten moves every pod's latest moment to the new deadline, and the end of
+// every eviction under way with it.
+func (r *run) tighten(budget Budget, now time.Time) {
 	r.plan.Deadline = budget.Deadline
 	r.plan.ReserveSeconds = budget.Reserve.Seconds()
 	for i, p := range r.moves {
-		p.ForceAt = budget.ForceAt(p.Grace(), p.Detach())
-		if p.ForceAt.Before(p.NotBefore) {
-			p.NotBefore = p.ForceAt
-		}
+		p.tighten(budget)
 		r.plan.Moves[i] = p.Move
+		if limit := r.limits[p]; limit != nil {
+			limit.Reset(p.patience(now))
+		}
 	}
 }
 

@@ -25,12 +25,16 @@ type progress struct {
 	retryAt time.Time
 	// never is set once no waiting can open the pod's budget.
 	never bool
-	// unknown is set while the reply to a call is unknown.
-	unknown bool
-	// force and grace are what the last call sent.
+	// last is what the last call sent; lost is what an earlier one sent whose
+	// reply never came, nil when there is none or it is known to have failed.
+	last sent
+	lost *sent
+}
+
+// sent is what a call asked for.
+type sent struct {
 	force bool
 	grace time.Duration
-	began time.Time
 }
 
 func newProgress(move Move) *progress {
@@ -78,9 +82,18 @@ func (p *progress) mustForce(now time.Time) bool {
 	return p.never || p.late(now) && p.out.Tries > 0
 }
 
+// patience is how long an eviction may take: not past the pod's latest moment,
+// as far as that leaves time for a reply at all.
+func (p *progress) patience(now time.Time) time.Duration {
+	if p.late(now) {
+		return urgentTimeout
+	}
+	return max(urgentTimeout, min(callTimeout, p.ForceAt.Sub(now)))
+}
+
 // begin notes a call.
-func (p *progress) begin(now time.Time, force bool, grace time.Duration) {
-	p.phase, p.began, p.force, p.grace = calling, now, force, grace
+func (p *progress) begin(call sent) {
+	p.phase, p.last = calling, call
 	p.out.Tries++
 }
 
@@ -88,38 +101,91 @@ func (p *progress) begin(now time.Time, force bool, grace time.Duration) {
 // have been faster; then the reply changes nothing.
 func (p *progress) hear(reply result, now time.Time) Verdict {
 	read := Classify(reply.err)
-	if reply.err != nil {
-		p.out.Err = reply.err.Error()
-	}
 	if p.phase != calling {
 		return read.Verdict
 	}
-	p.phase, p.unknown = waiting, read.Verdict == Unreachable
+	p.phase = waiting
+	if reply.err != nil {
+		p.out.Err = reply.err.Error()
+	}
 	switch read.Verdict {
 	case Accepted:
 		p.tell(now)
 	case Gone, OtherPod:
-		p.finish(AlreadyGone, now)
+		p.missed(now)
 	case BudgetNeverOpens, NamespaceEnding:
-		p.never = true
-	case BudgetClosed, BudgetStale, BudgetContended, Denied, Unauthorized, Overloaded, Unreachable:
-		p.retryAt = now.Add(read.After)
-		// Whatever the delay, the pod's latest moment is not slept through.
-		if now.Before(p.ForceAt) && p.retryAt.After(p.ForceAt) {
-			p.retryAt = p.ForceAt
+		p.never, p.lost = true, nil
+		if reply.force {
+			// No API server says this of a deletion, but a webhook may say
+			// anything; it is not asked in a loop.
+			p.retryAt = now.Add(deniedDelay)
 		}
+	case BudgetClosed, BudgetStale, BudgetContended:
+		// The API server looked at the pod, and it was not on its way out.
+		p.lost = nil
+		p.refused(reply.force, read.After, now)
+	case Denied:
+		p.refused(reply.force, read.After, now)
+	case Unreachable:
+		lost := p.last
+		p.lost = &lost
+		p.refused(reply.force, read.After, now)
+	case Unauthorized, Overloaded:
+		p.pause(read.After, now)
 	}
 	return read.Verdict
+}
+
+// missed notes that the API server has no such pod any more: our doing, if the
+// reply to an earlier call was lost.
+func (p *progress) missed(now time.Time) {
+	if p.lost == nil {
+		p.finish(AlreadyGone, now)
+		return
+	}
+	p.last = *p.lost
+	p.tell(now)
+	p.finish(p.out.Path, now)
+}
+
+// refused says when to ask again. An eviction refused at or past the pod's
+// latest moment is followed by the deletion at once: what is waited for then is
+// taken from its grace.
+func (p *progress) refused(forced bool, delay time.Duration, now time.Time) {
+	if !forced && p.late(now) {
+		p.retryAt = now
+		return
+	}
+	p.pause(delay, now)
+}
+
+// pause waits for delay, but does not sleep through the pod's latest moment.
+func (p *progress) pause(delay time.Duration, now time.Time) {
+	p.retryAt = now.Add(delay)
+	if now.Before(p.ForceAt) && p.retryAt.After(p.ForceAt) {
+		p.retryAt = p.ForceAt
+	}
+}
+
+// tighten moves the pod's latest moment to a nearer deadline, and whatever was
+// to happen by then with it.
+func (p *progress) tighten(budget Budget) {
+	p.ForceAt = budget.ForceAt(p.Grace(), p.Detach())
+	for _, at := range []*time.Time{&p.NotBefore, &p.retryAt} {
+		if at.After(p.ForceAt) {
+			*at = p.ForceAt
+		}
+	}
 }
 
 // tell notes that the last call was accepted.
 func (p *progress) tell(now time.Time) {
 	p.phase, p.out.ToldAt, p.out.Err = told, now, ""
-	p.out.GraceGiven = int64(p.grace / time.Second)
+	p.out.GraceGiven = int64(p.last.grace / time.Second)
 	switch {
-	case p.force:
+	case p.last.force:
 		p.out.Path = Forced
-	case p.grace < p.Grace():
+	case p.last.grace < p.Grace():
 		p.out.Path = Clamped
 	default:
 		p.out.Path = Evicted
@@ -128,13 +194,16 @@ func (p *progress) tell(now time.Time) {
 
 // see takes in what the watch shows of the pod.
 func (p *progress) see(change Change, now time.Time) {
-	ours := p.phase == calling || p.unknown
+	ours := p.phase == calling || p.lost != nil
 	leaving := change.Gone || change.Pod.DeletionTimestamp != nil
 	switch {
 	case p.phase == done:
 		return
 	case p.phase != told && leaving && ours:
 		// The watch was faster than the reply, or the reply was lost.
+		if p.phase == waiting {
+			p.last = *p.lost
+		}
 		p.tell(now)
 	case p.phase != told && leaving:
 		p.phase, p.out.Path = told, AlreadyGone

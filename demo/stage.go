@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,6 @@ const (
 
 // stage is everything that the demo is played on.
 type stage struct {
-	dir      string
 	lab      *lab.Lab
 	doomed   *lab.Node
 	metadata *awstest.Server
@@ -48,16 +48,18 @@ type stage struct {
 // setUp builds and starts everything. What it has started before it fails is in the
 // stage too, for tearDown.
 func (s *stage) setUp(ctx context.Context, screen *screen) (err error) {
-	if s.dir, err = os.MkdirTemp("", "ebbtide-demo-*"); err != nil {
-		return fmt.Errorf("creating a folder: %w", err)
-	}
-	screen.line(faint, "Building the agent")
-	program, err := agentrun.Build(ctx, s.dir, false)
-	if err != nil {
-		return err
-	}
 	screen.line(faint, "Starting Kubernetes (the first time it is built from source, which takes some minutes)")
 	if s.lab, err = lab.Start(ctx, lab.Options{Progress: screen}); err != nil {
+		return err
+	}
+	// In the lab's folder, which vanishes even if this process is killed.
+	dir := filepath.Join(s.lab.Dir(), "agent")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("creating a folder for the agent: %w", err)
+	}
+	screen.line(faint, "Building the agent")
+	program, err := agentrun.Build(ctx, dir, false)
+	if err != nil {
 		return err
 	}
 	screen.line(faint, "Kubernetes %s runs; adding three spot and three long-lived nodes, and their pods", s.lab.Version())
@@ -72,7 +74,7 @@ func (s *stage) setUp(ctx context.Context, screen *screen) (err error) {
 		return err
 	}
 	s.agent, err = agentrun.Start(ctx, agentrun.Options{
-		Binary: program, Node: doomed, Kubeconfig: kubeconfig, Endpoint: s.metadata.URL(), Dir: s.dir,
+		Binary: program, Node: doomed, Kubeconfig: kubeconfig, Endpoint: s.metadata.URL(), Dir: dir,
 	})
 	if err != nil {
 		return err
@@ -93,9 +95,6 @@ func (s *stage) tearDown() error {
 	}
 	if s.lab != nil {
 		errs = append(errs, s.lab.Close())
-	}
-	if s.dir != "" {
-		errs = append(errs, os.RemoveAll(s.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -81,15 +82,13 @@ func TestAnIdleAgentStopsAtOnce(t *testing.T) {
 func TestADrainOutlivesAnAPIServerThatGoesAwayForFifteenSeconds(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]struct {
-		leave, comeBack func(*testing.T, *lab.Lab) error
+		leave    func(*lab.Lab, lab.Component) error
+		comeBack func(*lab.Lab, context.Context, lab.Component) error
 	}{
-		"it is killed and starts again": {
-			func(_ *testing.T, l *lab.Lab) error { return l.Kill(lab.APIServer) },
-			func(t *testing.T, l *lab.Lab) error { return l.Restart(t.Context(), lab.APIServer) },
-		},
+		"it is killed and starts again": {(*lab.Lab).Kill, (*lab.Lab).Restart},
 		"it hangs and wakes up": {
-			func(_ *testing.T, l *lab.Lab) error { return l.Pause(lab.APIServer) },
-			func(_ *testing.T, l *lab.Lab) error { return l.Resume(lab.APIServer) },
+			(*lab.Lab).Pause,
+			func(l *lab.Lab, _ context.Context, c lab.Component) error { return l.Resume(c) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,9 +101,9 @@ func TestADrainOutlivesAnAPIServerThatGoesAwayForFifteenSeconds(t *testing.T) {
 			_, err := a.WaitLog(s.within(5*time.Second), "Planned drain")
 			s.must(err)
 			<-time.After(500 * time.Millisecond)
-			s.must(away.leave(t, l))
+			s.must(away.leave(l, lab.APIServer))
 			<-time.After(15 * time.Second)
-			s.must(away.comeBack(t, l))
+			s.must(away.comeBack(l, t.Context(), lab.APIServer))
 
 			report := s.report(a, 60*time.Second)
 			if report.Count(drain.Lost) > 0 {

@@ -23,6 +23,8 @@ const (
 
 // It is not parallel to other tests: every fault has an agent, and they are all
 // under way at the same time.
+//
+//nolint:tparallel // see above
 func TestAnAgentOutlivesEveryFaultOfTheMetadataServiceAndActsOnTheNoticeThatFollows(t *testing.T) {
 	for i, fault := range awstest.Faults() {
 		t.Run(string(fault), func(t *testing.T) {

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,15 +21,14 @@ func TestBadConfigurationEndsWithExitCode2AndOneLineThatNamesEveryMistake(t *tes
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), agentrun.Binary(t, agentrun.Race), "--config", file)
-	var stderr bytes.Buffer
-	command.Env, command.Stderr = []string{}, &stderr
-	_ = command.Run()
-
-	if code := command.ProcessState.ExitCode(); code != 2 {
-		t.Errorf("the exit code is %d, want 2", code)
+	checked, err := agentrun.Check(t.Context(), agentrun.Binary(t, agentrun.Race), nil, "--config", file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	text := stderr.String()
+	if checked.ExitCode != 2 {
+		t.Errorf("the exit code is %d, want 2", checked.ExitCode)
+	}
+	text := checked.Stderr
 	if strings.Count(text, "\n") != 1 {
 		t.Errorf("the agent said, want one line:\n%s", text)
 	}

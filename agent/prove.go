@@ -38,10 +38,10 @@ func (a *Agent) prove(ctx context.Context) {
 		if !granted {
 			granted = a.provePermissions(ctx)
 		}
-		pause := proveAgain + rand.N(proveAgain/5)
+		pause := jittered(proveAgain)
 		// Without its permissions a rehearsal would only say the same again.
 		if granted && a.proveCordon(ctx) {
-			pause = proveEvery + rand.N(proveEvery/10)
+			pause = jittered(proveEvery)
 		}
 		select {
 		case <-ctx.Done():
@@ -49,6 +49,12 @@ func (a *Agent) prove(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// jittered is d and up to a tenth more, so that a fleet that was started together
+// does not ask together for ever.
+func jittered(d time.Duration) time.Duration {
+	return d + rand.N(d/10) //nolint:gosec // nobody gains from guessing it
 }
 
 func (a *Agent) provePermissions(ctx context.Context) bool {

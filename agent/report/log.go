@@ -20,11 +20,12 @@ var _ agent.Reporter = Log{}
 
 // Report never fails.
 func (l Log) Report(ctx context.Context, notice agent.Notice, report drain.Report) error {
-	level, message := slog.LevelInfo, "Drained node"
+	level := slog.LevelInfo
 	if !report.Complete() {
-		level, message = slog.LevelWarn, "Drained node in part"
+		level = slog.LevelWarn
 	}
-	l.Log.LogAttrs(ctx, level, message, slog.String("node", report.Plan.Node), slog.String("notice", notice.ID),
+	l.Log.LogAttrs(ctx, level, "Drained node", slog.Bool("complete", report.Complete()),
+		slog.String("node", report.Plan.Node), slog.String("notice", notice.ID),
 		slog.Float64("tookSeconds", report.Ended.Sub(notice.FirstSeen).Seconds()),
 		slog.Float64("leftSeconds", notice.Deadline.Sub(report.Ended).Seconds()), slog.Any("report", report))
 	return nil

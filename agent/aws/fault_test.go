@@ -236,3 +236,40 @@ func TestWhereIMDSv1IsAllowedA401IsBlamedOnTheTokenThatWasNotToBeHad(t *testing.
 	_, err := newSpot(t, aws.Options{Endpoint: server.URL(), AllowIMDSv1: true}).Poll(t.Context())
 	checkReadError(t, err, says[awstest.TokenNotFound])
 }
+
+func TestAServiceThatFailedIsTrustedAnew(t *testing.T) {
+	t.Parallel()
+	server := awstest.New(t)
+	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
+	poll(t, spot)
+	for _, fault := range []awstest.Fault{awstest.Unavailable, awstest.NotFound} {
+		if err := server.SetFault(fault); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := spot.Poll(t.Context()); err == nil {
+			t.Errorf("%q: no error", fault)
+		}
+	}
+}
+
+func TestAProofThatDoesNotFitIntoThePollComesWithTheNext(t *testing.T) {
+	t.Parallel()
+	server := awstest.New(t)
+	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
+	server.Interrupt("terminate", time.Now().Add(2*time.Minute))
+	poll(t, spot) // no 404 yet, so nothing to prove
+	server.TakeBack()
+	server.ExpireTokens()
+	server.ResetRequests()
+	poll(t, spot)
+	want := map[string]int{"GET " + awstest.NoticePath: 2, "PUT " + awstest.TokenPath: 1}
+	if diff := cmp.Diff(want, server.Requests()); diff != "" {
+		t.Errorf("the poll with a new token (-want +got):\n%s", diff)
+	}
+	server.ResetRequests()
+	poll(t, spot)
+	want = map[string]int{"GET " + awstest.NoticePath: 1, "GET /latest/meta-data/instance-id": 1}
+	if diff := cmp.Diff(want, server.Requests()); diff != "" {
+		t.Errorf("the poll after (-want +got):\n%s", diff)
+	}
+}

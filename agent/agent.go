@@ -130,7 +130,7 @@ func (a *Agent) move(
 	report.Ended = time.Now()
 	stop()
 	report.Balancers = <-excluded
-	report.Cordon = cordon.outcome()
+	report.Cordon = cordon.end()
 	return report
 }
 

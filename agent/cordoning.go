@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/ebbtide/ebbtide/drain"
@@ -13,19 +12,26 @@ type cordoning struct {
 	// held is closed once the node is marked.
 	held chan struct{}
 
-	mu   sync.Mutex
-	last drain.CordonOutcome
+	stop context.CancelFunc
+	// ended is closed when nothing is written any more; outcome is read after.
+	ended   chan struct{}
+	outcome drain.CordonOutcome
 }
 
 // cordon begins to mark the node for notice and returns at once. It writes the
-// state anew when the deadline is tightened, and ends with ctx.
+// state anew when the deadline is tightened, until it is ended.
 func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Countdown) *cordoning {
-	c := &cordoning{held: make(chan struct{})}
+	ctx, stop := context.WithCancel(ctx)
+	c := &cordoning{held: make(chan struct{}), stop: stop, ended: make(chan struct{})}
 	go func() {
+		defer close(c.ended)
 		for first := true; ; first = false {
 			budget, tightened := countdown.Budget()
 			outcome := drain.Cordon(ctx, a.Node, a.state(notice, budget))
-			c.set(outcome)
+			// The first cordon is the one that counts; a later one only tightens.
+			if first {
+				c.outcome = outcome
+			}
 			if outcome.Done.IsZero() {
 				a.Log.Error("Left node uncordoned", "node", a.Node.Name(), "notice", notice.ID, "err", outcome.Err)
 				return
@@ -55,19 +61,12 @@ func (a *Agent) state(notice Notice, budget drain.Budget) drain.State {
 	return state
 }
 
-func (c *cordoning) set(outcome drain.CordonOutcome) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// The first cordon is the one that counts; a later one only tightens.
-	if c.last.Done.IsZero() {
-		c.last = outcome
-	}
-}
-
-func (c *cordoning) outcome() drain.CordonOutcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.last
+// end stops the cordon where it is and says how it went: one that still had no
+// success has its last error by then.
+func (c *cordoning) end() drain.CordonOutcome {
+	c.stop()
+	<-c.ended
+	return c.outcome
 }
 
 // wait returns when the node is marked, or after limit.

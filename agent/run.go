@@ -172,11 +172,21 @@ func (l *loop) act(ctx context.Context, source string, notice Notice) {
 // tighten moves the deadline of the current interruption forward. An estimate
 // never does: it is made for want of better, and better is there.
 func (l *loop) tighten(notice Notice) {
+	if notice.DeadlineKind != Estimated {
+		l.hasten(notice)
+	}
+}
+
+// hasten moves the deadline of the current interruption forward to notice's, if
+// that is the earlier one. One that has passed is that of an interruption which
+// the machine has outlived.
+func (l *loop) hasten(notice Notice) {
+	now := time.Now()
 	budget, _ := l.current.countdown.Budget()
-	if notice.DeadlineKind == Estimated || notice.Deadline.After(budget.Deadline.Add(-resolution)) {
+	if notice.Deadline.Before(now) || notice.Deadline.After(budget.Deadline.Add(-resolution)) {
 		return
 	}
-	if l.current.countdown.Tighten(notice.Deadline, time.Now()) {
+	if l.current.countdown.Tighten(notice.Deadline, now) {
 		l.Log.Info("Tightened deadline", "notice", l.current.notice.ID, "by", notice.ID, "deadline", notice.Deadline)
 	}
 }
@@ -210,7 +220,9 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 	}
 	switch budget := drain.NewBudget(deadline, now); {
 	case l.current != nil:
-		l.tighten(notice)
+		// The source was faster than the API server. What was known before the
+		// agent died still holds, an estimate too: it was made at first sight.
+		l.hasten(notice)
 	case now.Before(budget.GiveUpAt()):
 		l.Log.Info("Resumed drain", "notice", notice.ID, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
 		l.begin(ctx, notice)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,16 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(agentrun.Suite(m)) }
+// atOnce is how many tests are under way at a time. They wait, most of the time,
+// and see to it themselves that they do not compete for the processors.
+const atOnce = "40"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	lab.Main(agentrun.Suite(m))
+}
 
 // scene is one doomed node with its metadata service, and a refuge for its pods.
 // Scenes share a control plane and keep apart by a label on nodes and pods.

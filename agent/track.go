@@ -52,8 +52,8 @@ func anchor(s Sighting, firstSeen time.Time, sawNone bool) (time.Time, DeadlineK
 	if s.ServerTime.IsZero() {
 		cloudNow = firstSeen
 	}
-	if left := s.At.Sub(cloudNow); !s.At.IsZero() && left > 0 {
-		return firstSeen.Add(min(left, s.Nominal)), Exact
+	if left := min(s.At.Sub(cloudNow), s.Nominal); !s.At.IsZero() && left > 0 {
+		return firstSeen.Add(left), Exact
 	}
 	if sawNone {
 		return firstSeen.Add(max(s.Nominal-unseenMargin, leastLead)), Estimated

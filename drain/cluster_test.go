@@ -28,6 +28,11 @@ type cluster struct {
 	// inFlight counts the calls under way, busiest is the most there were;
 	// calls counts all of them.
 	inFlight, busiest, calls int
+	// order is the order in which pods were told to stop.
+	order []string
+	// over is set when the drain has ended: nothing changes any more, so that
+	// what became of it can be read.
+	over bool
 	// wrong lists the calls that no drain may make.
 	wrong []string
 }
@@ -81,6 +86,14 @@ func newCluster(t *testing.T) *cluster {
 func (c *cluster) run(r *resident) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.put(r)
+}
+
+// put is run for a caller that holds mu.
+func (c *cluster) put(r *resident) {
+	if c.over {
+		return
+	}
 	if r.pod.DeletionTimestamp != nil {
 		now := metav1.Now()
 		r.pod.DeletionTimestamp = &now
@@ -92,19 +105,19 @@ func (c *cluster) run(r *resident) {
 
 // bind puts a resident onto the node while the drain is under way.
 func (c *cluster) bind(r *resident) {
-	c.run(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.put(r)
 	c.tell(r, false)
 }
-
-// vanish removes a pod as another's forced deletion does.
-func (c *cluster) vanish(r *resident) { c.end(r) }
 
 // finish lets a pod's containers end by themselves.
 func (c *cluster) finish(r *resident) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
 	r.pod.Status.Phase = corev1.PodSucceeded
 	c.tell(r, false)
 }
@@ -133,6 +146,9 @@ func (c *cluster) tell(r *resident, gone bool) {
 func (c *cluster) end(r *resident) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
 	key := r.pod.Namespace + "/" + r.pod.Name
 	if c.pods[key] == r {
 		delete(c.pods, key)
@@ -151,6 +167,7 @@ func (c *cluster) stop(r *resident, verb string, grace time.Duration) {
 	ends, seconds := metav1.NewTime(time.Now().Add(grace)), int64(grace/time.Second)
 	r.pod.DeletionTimestamp, r.pod.DeletionGracePeriodSeconds = &ends, &seconds
 	r.told, r.grace, r.verb = time.Now(), grace, verb
+	c.order = append(c.order, r.pod.Name)
 	c.tell(r, false)
 	time.AfterFunc(min(r.ends, grace), func() { c.end(r) })
 }
@@ -286,6 +303,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 	plan, outcomes := mover.Move(ctx, plan, c.changes, d.countdown, cordoned)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.over = true
 	for _, call := range c.wrong {
 		c.t.Error(call)
 	}

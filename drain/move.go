@@ -168,6 +168,11 @@ func (r *run) start(ctx context.Context, budget Budget, now time.Time) time.Time
 				}
 				continue
 			}
+			// One that finds no room now is looked at again when it is late: it
+			// finds room then, whether or not a call has ended.
+			if p.ForceAt.After(now) && p.ForceAt.Before(next) {
+				next = p.ForceAt
+			}
 			if chosen == nil || p.before(chosen, now) {
 				chosen = p
 			}
@@ -235,7 +240,7 @@ func (r *run) hear(reply result, now time.Time) {
 	}
 	told, ended := p.phase == told, p.phase == done
 	verdict := p.hear(reply, now)
-	r.Log.Debug("Asked pod to leave", "pod", p.PodRef.String(), "try", p.out.Tries,
+	r.Log.Debug("Asked pod to leave", "pod", p.String(), "try", p.out.Tries,
 		"force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)
 	r.tell(p, told, ended)
 }

@@ -78,9 +78,10 @@ var (
 
 // The bounds of the fields that have some.
 const (
-	// Every program on the node shares the metadata service: twice a second is more
-	// than a notice is worth. Every five seconds is what EC2's guide advises at least.
-	minPollInterval = 500 * time.Millisecond
+	// Every program on the node shares the metadata service, and EC2 throttles the
+	// instance as a whole: once a second is enough, and tokens come on top. Every five
+	// seconds is what its guide advises at least.
+	minPollInterval = time.Second
 	maxPollInterval = 5 * time.Second
 	// Half of a spot notice.
 	maxVolumeDetach = time.Minute

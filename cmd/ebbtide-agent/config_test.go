@@ -47,7 +47,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		},
 		"a duration out of its bounds names them": {
 			file: "aws:\n  pollInterval: 10s\n",
-			want: "agent.yaml:2: aws.pollInterval: 10s is not between 500ms and 5s",
+			want: "agent.yaml:2: aws.pollInterval: 10s is not between 1s and 5s",
 		},
 		"a negative duration is out of bounds": {
 			file: "drain: {volumeDetach: -1s}\n",
@@ -121,7 +121,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			want: "agent.yaml:1: drian: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider; " +
 				`agent.yaml:4: drain.volumeDetach: "soon" is not a duration such as 12s; ` +
 				missingName + "; " +
-				"agent.yaml:6: aws.pollInterval: 1m0s is not between 500ms and 5s; " +
+				"agent.yaml:6: aws.pollInterval: 1m0s is not between 1s and 5s; " +
 				"agent.yaml:3: drain.concurrency: 0 is not between 1 and 100; " +
 				`--listen: listen: "here" is not an address to listen on, such as :9808 or 127.0.0.1:9808`,
 		},

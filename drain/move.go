@@ -152,36 +152,41 @@ func (r *run) gone(which func(*progress) bool) bool {
 // start begins every call that is due and returns when to look again: at the
 // latest when the countdown gives up.
 func (r *run) start(ctx context.Context, budget Budget, now time.Time) time.Time {
-	next := budget.GiveUpAt()
-	othersGone := r.gone(func(p *progress) bool { return p.Class == Stateful || p.Class == Workload })
-	systemGone := r.gone(func(p *progress) bool { return p.Class != Daemon })
-	if settled := r.cordonedAt.Add(settle); !r.cordonedAt.IsZero() && settled.After(now) && settled.Before(next) {
-		next = settled
+	end := budget.GiveUpAt()
+	if settled := r.cordonedAt.Add(settle); !r.cordonedAt.IsZero() && settled.After(now) {
+		end = earliest(end, settled)
 	}
 	for {
-		var chosen *progress
-		for _, p := range r.moves {
-			due := p.due(othersGone, systemGone, now)
-			if due.After(now) {
-				if due.Before(next) {
-					next = due
-				}
-				continue
-			}
-			// One that finds no room now is looked at again when it is late: it
-			// finds room then, whether or not a call has ended.
-			if p.ForceAt.After(now) && p.ForceAt.Before(next) {
-				next = p.ForceAt
-			}
-			if chosen == nil || p.before(chosen, now) {
-				chosen = p
-			}
-		}
+		chosen, next := r.choose(now)
 		if chosen == nil || !r.room(chosen, now) {
-			return next
+			return earliest(end, next)
 		}
 		r.call(ctx, chosen, budget, now)
 	}
+}
+
+// choose returns the pod to be asked first of those that are due, nil when none
+// is, and when that may change.
+func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
+	othersGone := r.gone(func(p *progress) bool { return p.Class == Stateful || p.Class == Workload })
+	systemGone := r.gone(func(p *progress) bool { return p.Class != Daemon })
+	next = far(now)
+	for _, p := range r.moves {
+		due := p.due(othersGone, systemGone, now)
+		switch {
+		case due.After(now):
+			next = earliest(next, due)
+			continue
+		case p.ForceAt.After(now):
+			// One that finds no room now is looked at again when it is late: it
+			// finds room then, whether or not a call has ended.
+			next = earliest(next, p.ForceAt)
+		}
+		if chosen == nil || p.before(chosen, now) {
+			chosen = p
+		}
+	}
+	return chosen, next
 }
 
 func (r *run) room(p *progress, now time.Time) bool {

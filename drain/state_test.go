@@ -2,6 +2,7 @@ package drain
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 	"time"
 
@@ -30,9 +31,7 @@ func nodeOf(t *testing.T, l look) *corev1.Node {
 		},
 		Spec: corev1.NodeSpec{Unschedulable: l.Unschedulable, Taints: l.Taints},
 	}
-	for key, value := range l.Annotations {
-		node.Annotations[key] = value
-	}
+	maps.Copy(node.Annotations, l.Annotations)
 	if l.State != nil {
 		text, err := json.Marshal(l.State)
 		if err != nil {

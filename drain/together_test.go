@@ -224,8 +224,11 @@ func TestPodsAreToldInThePlansOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := scene{pods: []*resident{
 			{pod: newPod("dns", withPriority(systemPriority))},
-			{pod: newPod("short", grace(5))}, {pod: newPod("long", grace(50))}, {pod: newPod("important", withPriority(5))},
-			{pod: newPod("db", statefulSet)}, {pod: newPod("disk", claim, grace(60))},
+			{pod: newPod("short", grace(5))},
+			{pod: newPod("long", grace(50))},
+			{pod: newPod("important", withPriority(5))},
+			{pod: newPod("db", statefulSet)},
+			{pod: newPod("disk", claim, grace(60))},
 		}}
 		cluster, _, _ := sc.play(t)
 		if diff := cmp.Diff([]string{"disk", "db", "important", "long", "short", "dns"}, cluster.order); diff != "" {

@@ -23,7 +23,7 @@ func TestAVanishedNoticeIsUndoneAMinuteAfterItsDeadline(t *testing.T) {
 	for name, shows := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(s *scene) {
+			play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(t *testing.T, s *scene) {
 				s.node.closed["stuck"] = true
 				s.says(endsAt, shows)
 				s.begin()
@@ -46,7 +46,7 @@ func TestAVanishedNoticeIsUndoneAMinuteAfterItsDeadline(t *testing.T) {
 
 func TestANoticeOfAnotherSourceKeepsNoLapsedOneAlive(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(s *scene) {
+	play(t, nil, func(t *testing.T, s *scene) {
 		quiet := &script{name: "quiet", start: s.start}
 		s.agent.Sources = append(s.agent.Sources, quiet)
 		s.says(endsAt, from(seenAt))
@@ -68,7 +68,7 @@ func TestANoticeAfterTheDeadlineOfTheLastOneBeginsANewDrain(t *testing.T) {
 	for name, shows := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, nil, func(s *scene) {
+			play(t, nil, func(t *testing.T, s *scene) {
 				s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 					var all []Sighting
 					if shows(at) {
@@ -105,7 +105,7 @@ func TestANoticeThatComesWhileTheLastOneIsBeingUndoneIsNotUndoneWithIt(t *testin
 	t.Parallel()
 	const secondSeen = lapsedAt + 30*time.Second
 	const secondEnds = secondSeen + 2*time.Minute
-	play(t, nil, func(s *scene) {
+	play(t, nil, func(t *testing.T, s *scene) {
 		s.says(endsAt, func(at time.Duration) bool { return between(seenAt, 20*time.Second)(at) })
 		first := s.source.say
 		s.source.say = func(ctx context.Context, at time.Duration) ([]Sighting, error) {
@@ -136,7 +136,7 @@ func TestANoticeThatComesWhileTheLastOneIsBeingUndoneIsNotUndoneWithIt(t *testin
 
 func TestAFailedUndoIsTriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(s *scene) {
+	play(t, nil, func(t *testing.T, s *scene) {
 		s.node.breakDown(errBroken, undo)
 		s.says(endsAt, between(seenAt, 20*time.Second))
 		s.begin()
@@ -154,7 +154,7 @@ func TestAFailedUndoIsTriedUntilItSucceeds(t *testing.T) {
 
 func TestANodeThatWasCordonedBeforeUsStaysCordoned(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(s *scene) {
+	play(t, nil, func(t *testing.T, s *scene) {
 		s.node.node.Spec.Unschedulable = true
 		s.says(endsAt, between(seenAt, 20*time.Second))
 		s.begin()
@@ -170,7 +170,7 @@ func TestANodeThatWasCordonedBeforeUsStaysCordoned(t *testing.T) {
 func TestAWeekOfTroubleLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
-	play(t, nil, func(s *scene) {
+	play(t, nil, func(t *testing.T, s *scene) {
 		s.agent.PollInterval = 5 * time.Second
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			switch today := at % day; {

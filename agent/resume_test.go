@@ -28,7 +28,7 @@ func anotherBoot(state *drain.State) { state.BootID = "another-boot" }
 
 func TestADrainGoesOnWithTheTimeThatIsLeft(t *testing.T) {
 	t.Parallel()
-	play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(s *scene) {
+	play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(t *testing.T, s *scene) {
 		s.node.closed["stuck"] = true
 		s.leave(40*time.Second, nil)
 		s.source.say = func(context.Context, time.Duration) ([]Sighting, error) { return nil, errBroken }
@@ -74,7 +74,7 @@ func TestWhatAnEarlierAgentLeftBehind(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(s *scene) {
+			play(t, somePods(), func(t *testing.T, s *scene) {
 				s.leave(c.end, c.change)
 				s.source.say = c.say
 				s.begin()
@@ -95,7 +95,7 @@ func TestWhatAnEarlierAgentLeftBehind(t *testing.T) {
 
 func TestAnUnreadableStateIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		const text = `{"version": 2, "notice": 7}`
 		s.node.node.Annotations = map[string]string{drain.StateAnnotation: text}
 		s.begin()
@@ -114,7 +114,7 @@ func TestAnUnreadableStateIsLeftAlone(t *testing.T) {
 
 func TestANoticeBeforeTheNodeCanBeReadIsActedOn(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.node.breakDown(errBroken, get)
 		s.says(endsAt, from(seenAt))
 		s.begin()
@@ -149,7 +149,7 @@ func TestAStateThatIsFoundDuringADrain(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+			play(t, []*corev1.Pod{newPod("stuck")}, func(t *testing.T, s *scene) {
 				s.node.closed["stuck"] = true
 				s.leave(c.left, c.change)
 				s.node.setFault(func(_ context.Context, verb string) error {

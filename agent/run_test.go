@@ -37,7 +37,7 @@ func paths(report drain.Report) map[string]drain.Path {
 
 func TestANoticeEmptiesTheNodeAndEveryPodIsReported(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.says(endsAt, from(seenAt))
 		s.begin()
 		s.at(seenAt - time.Millisecond)
@@ -72,7 +72,7 @@ func TestANoticeEmptiesTheNodeAndEveryPodIsReported(t *testing.T) {
 
 func TestThePlanIsLoggedBeforeTheFirstPodIsTouched(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.node.setFault(func(_ context.Context, verb string) error {
 			if verb == evict && len(s.log.with("Planned drain")) != 1 {
 				t.Error("a pod is evicted by a plan that nobody can read")
@@ -108,7 +108,7 @@ func TestMovesWaitForTheCordonAndNotForLong(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(s *scene) {
+			play(t, somePods(), func(t *testing.T, s *scene) {
 				s.node.setFault(func(ctx context.Context, verb string) error {
 					if verb == mark {
 						return c.cordon(ctx)
@@ -131,7 +131,7 @@ func TestMovesWaitForTheCordonAndNotForLong(t *testing.T) {
 
 func TestACordonThatNeverHeldIsAnOutcome(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.node.breakDown(errBroken, mark)
 		s.says(endsAt, from(seenAt))
 		s.begin()
@@ -145,7 +145,7 @@ func TestACordonThatNeverHeldIsAnOutcome(t *testing.T) {
 
 func TestAPodThatIsBoundLateIsMovedToo(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.says(endsAt, from(seenAt))
 		s.begin()
 		s.at(seenAt + 500*time.Millisecond)
@@ -166,7 +166,7 @@ func TestAReporterThatFailsEndsNothing(t *testing.T) {
 	for name := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(s *scene) {
+			play(t, somePods(), func(t *testing.T, s *scene) {
 				s.told.err, s.told.hangs = cases[name].err, cases[name].hangs
 				s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 					switch {
@@ -193,7 +193,7 @@ func TestAReporterThatFailsEndsNothing(t *testing.T) {
 func TestASecondNoticeTightensTheDrainAndNeverLoosensIt(t *testing.T) {
 	t.Parallel()
 	const tighter = 60 * time.Second
-	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+	play(t, []*corev1.Pod{newPod("stuck")}, func(t *testing.T, s *scene) {
 		s.node.closed["stuck"] = true
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			switch {
@@ -228,7 +228,7 @@ func TestASecondNoticeTightensTheDrainAndNeverLoosensIt(t *testing.T) {
 
 func TestARepeatedNoticeIsNoNewOne(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
+	play(t, somePods(), func(t *testing.T, s *scene) {
 		s.says(endsAt, from(seenAt))
 		s.begin()
 		s.at(time.Hour)
@@ -256,7 +256,7 @@ func TestStoppingAnAgent(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(s *scene) {
+			play(t, somePods(), func(t *testing.T, s *scene) {
 				s.says(endsAt, c.notice)
 				s.begin()
 				s.at(c.stop)

@@ -33,7 +33,7 @@ type scene struct {
 // play runs story in a bubble of virtual time, with an agent on a node with
 // pods that is not started yet. The agent is stopped after it; that it then
 // comes to its end, and everything it started, is part of every test.
-func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
+func play(t *testing.T, pods []*corev1.Pod, story func(t *testing.T, s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -50,7 +50,7 @@ func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
 			Concurrency: 2, Reporter: s.told, Health: &Health{Log: log},
 			Metrics: NewMetrics(prometheus.NewRegistry(), sources), Log: log,
 		}
-		story(s)
+		story(t, s)
 		if s.stop != nil {
 			s.stop()
 			<-s.ended

@@ -12,6 +12,9 @@ const (
 	// pollTimeout bounds one poll, so that a metadata service that hangs is
 	// asked again in the second after.
 	pollTimeout = time.Second
+	// retryWithin is the longest pause after a failed poll, however long the
+	// interval is: a failure may hide a notice.
+	retryWithin = time.Second
 )
 
 // observation is one successful poll.
@@ -27,9 +30,8 @@ func checkName(source Source) string { return "source/" + source.Provider() + "-
 // watch polls source every interval until ctx ends. A failed poll is health,
 // never an end: the source may see again in the next second.
 func (a *Agent) watch(ctx context.Context, source Source, out chan<- observation) {
-	ticker := time.NewTicker(a.PollInterval)
-	defer ticker.Stop()
 	for {
+		began, pause := time.Now(), a.PollInterval
 		poll, cancel := context.WithTimeout(ctx, pollTimeout)
 		sightings, err := source.Poll(poll)
 		cancel()
@@ -39,7 +41,9 @@ func (a *Agent) watch(ctx context.Context, source Source, out chan<- observation
 		now := time.Now()
 		a.Health.Set(checkName(source), err, now)
 		a.Metrics.polled(source, err, now)
-		if err == nil {
+		if err != nil {
+			pause = min(pause, retryWithin)
+		} else {
 			select {
 			case out <- observation{source, sightings, now}:
 			case <-ctx.Done():
@@ -47,7 +51,7 @@ func (a *Agent) watch(ctx context.Context, source Source, out chan<- observation
 			}
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(time.Until(began.Add(pause))):
 		case <-ctx.Done():
 			return
 		}

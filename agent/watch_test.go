@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const spotCheck = "source/test-spot"
+
+// blind says whether the source counts as blind now.
+func (s *scene) blind() bool { return s.agent.Health.Failing(time.Now())[spotCheck] != nil }
+
+func TestASourceIsBlindAfterTenSecondsWithoutASuccess(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(t *testing.T, s *scene) {
+		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if at > 20*time.Second {
+				return nil, errBroken
+			}
+			return nil, nil
+		}
+		s.begin()
+		s.at(29900 * time.Millisecond)
+		if s.blind() {
+			t.Error("it is blind 9.9 s after its last success")
+		}
+		s.at(30100 * time.Millisecond)
+		if !s.blind() {
+			t.Error("it is not blind 10.1 s after its last success")
+		}
+	})
+}
+
+func TestASourceThatSeesAgainIsNotBlindAnyMore(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(t *testing.T, s *scene) {
+		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if at < time.Hour {
+				return nil, errBroken
+			}
+			return nil, nil
+		}
+		s.begin()
+		s.at(time.Hour - time.Millisecond)
+		if !s.blind() {
+			t.Error("a source that never saw anything is not blind")
+		}
+		s.at(time.Hour)
+		if s.blind() {
+			t.Error("it is blind with a success")
+		}
+		told := slices.DeleteFunc(s.log.checks(), func(line string) bool {
+			return line != "failed "+spotCheck+": connection refused" && line != "passed "+spotCheck
+		})
+		want := []string{"failed " + spotCheck + ": connection refused", "passed " + spotCheck}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestPolls(t *testing.T) {
+	t.Parallel()
+	works := func(context.Context, time.Duration) ([]Sighting, error) { return nil, nil }
+	fails := func(context.Context, time.Duration) ([]Sighting, error) { return nil, errBroken }
+	hangs := func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	slow := func(context.Context, time.Duration) ([]Sighting, error) {
+		<-time.After(300 * time.Millisecond)
+		return nil, nil
+	}
+	cases := map[string]struct {
+		interval time.Duration
+		say      func(context.Context, time.Duration) ([]Sighting, error)
+		want     time.Duration
+	}{
+		"come at their interval":                      {time.Second, works, time.Second},
+		"come at a long interval while all is well":   {5 * time.Second, works, 5 * time.Second},
+		"keep their interval when they take long":     {time.Second, slow, time.Second},
+		"go on at their interval when they fail":      {500 * time.Millisecond, fails, 500 * time.Millisecond},
+		"are repeated within a second when they fail": {5 * time.Second, fails, time.Second},
+		"are given up after a second and repeated":    {time.Second, hangs, time.Second},
+		"that hang are repeated after a second":       {5 * time.Second, hangs, time.Second},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, nil, func(t *testing.T, s *scene) {
+				s.agent.PollInterval, s.source.say = c.interval, c.say
+				s.begin()
+				s.at(time.Minute)
+				s.stop()
+				<-s.ended
+				if len(s.source.polls) < 2 {
+					t.Fatalf("it was polled at %v in a minute", s.source.polls)
+				}
+				for i, at := range s.source.polls[1:] {
+					if got := at - s.source.polls[i]; got != c.want {
+						t.Fatalf("poll %d comes %v after the one before, want %v", i+1, got, c.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestANoticeIsActedOnThoughAnotherSourceHangs(t *testing.T) {
+	t.Parallel()
+	play(t, somePods(), func(t *testing.T, s *scene) {
+		hanging := &script{name: "hanging", start: s.start, say: func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		s.agent.Sources = append(s.agent.Sources, hanging)
+		s.says(endsAt, from(seenAt))
+		s.begin()
+		s.at(seenAt)
+		if !s.node.unschedulable() {
+			t.Error("the node is not cordoned at once")
+		}
+		if failing := s.agent.Health.Failing(time.Now()); failing[checkName(hanging)] == nil || failing[spotCheck] != nil {
+			t.Errorf("failing are %v, want the hanging source and not the other", failing)
+		}
+	})
+}

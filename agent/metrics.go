@@ -32,6 +32,12 @@ const (
 	incomplete = "Incomplete"
 )
 
+// verbs are those that a drain asks with, and the code of their success.
+var verbs = map[string]int{
+	http.MethodGet: http.StatusOK, http.MethodPatch: http.StatusOK,
+	http.MethodPost: http.StatusCreated, http.MethodDelete: http.StatusOK,
+}
+
 // NewMetrics registers the agent's metrics for sources with registry.
 func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	m := &Metrics{
@@ -81,6 +87,10 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	}
 	for _, path := range drain.Paths {
 		m.pods.WithLabelValues(string(path))
+	}
+	for verb, success := range verbs {
+		m.requests.WithLabelValues(verb, strconv.Itoa(success))
+		m.requests.WithLabelValues(verb, "0")
 	}
 	return m
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
@@ -85,19 +85,13 @@ func (s *stage) watchCordon(ctx context.Context) time.Time {
 func (s *stage) allEnded(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	open := map[types.UID]bool{}
-	for record := range s.lab.Watch(ctx) {
-		if record.Node != doomed {
-			continue
-		}
-		if open[record.UID] = true; record.End != lab.Running {
-			delete(open, record.UID)
-		}
-		if len(open) == 0 {
+	running := func(r lab.PodRecord) bool { return r.Node == doomed && r.End == lab.Running }
+	for range s.lab.Watch(ctx) { // Something has changed: what does it come to?
+		if !slices.ContainsFunc(s.lab.Records(), running) {
 			return nil
 		}
 	}
-	return fmt.Errorf("waiting for the end of %d pods on %q: %w", len(open), doomed, context.Cause(ctx))
+	return fmt.Errorf("waiting for the end of the pods on %q: %w", doomed, context.Cause(ctx))
 }
 
 // gather completes seen by what is asked for after the end.

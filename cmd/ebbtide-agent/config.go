@@ -151,9 +151,9 @@ func (m ConfigErrors) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// name reports whether one of the mistakes is about field: what could not be read
-// was not left out as well.
-func (m ConfigErrors) name(field string) bool {
+// about says whether one of the mistakes is about field: what could not be read was
+// not left out as well.
+func (m ConfigErrors) about(field string) bool {
 	return slices.ContainsFunc(m, func(mistake Mistake) bool { return mistake.Field == field })
 }
 

@@ -27,7 +27,7 @@ By hand, against any cluster and without touching it:
 
 Flags (each wins over the file):
   --config FILE        a YAML file; without one every field has its default
-  --node-name NAME     the node to look after (default: $NODE_NAME)
+  --node-name NAME     the node to look after (default: $NODE_NAME, which wins over the file too)
   --kubeconfig FILE    how to reach the API server (default: the pod's service account)
   --listen ADDRESS     where to serve /metrics, /healthz and /readyz (default %[1]s)
   --log-level LEVEL    %[2]s (default %[3]s)
@@ -108,7 +108,10 @@ func settle(set *flag.FlagSet, flags *Config, opts options, getenv func(string) 
 	}
 
 	config := Default()
-	if given["config"] {
+	switch {
+	case given["config"] && opts.config == "":
+		mistakes = append(mistakes, Mistake{Place: "--config", Problem: "names no file"})
+	case given["config"]:
 		var err error
 		config, err = Load(opts.config)
 		mistakes = append(mistakes, found(err)...)
@@ -133,7 +136,7 @@ func settle(set *flag.FlagSet, flags *Config, opts options, getenv func(string) 
 	}
 	config.DryRun = flags.DryRun
 	for _, mistake := range found(config.Validate()) {
-		if !mistakes.name(mistake.Field) {
+		if !mistakes.about(mistake.Field) {
 			mistakes = append(mistakes, mistake)
 		}
 	}

@@ -37,6 +37,10 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			file: "gcp:\n  a: 1\n  b: 2\n",
 			want: "agent.yaml:1: gcp: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider",
 		},
+		"a path is no name of a field": {
+			file: "log.level: debug\n",
+			want: "agent.yaml:1: log.level: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider",
+		},
 		"a bad duration is shown with a good one": {
 			file: "drain:\n  volumeDetach: 1x\n",
 			want: `agent.yaml:2: drain.volumeDetach: "1x" is not a duration such as 12s`,
@@ -113,6 +117,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			args: []string{"--log-level", "info", "--log-format", "xml"},
 			want: `--log-format: log.format: "xml" is not one of json, text`,
 		},
+		"a flag that names no file":   {args: []string{"--config="}, want: "--config: names no file"},
 		"an argument that is no flag": {args: []string{"check"}, want: `"check" is not a flag, and nothing after it was read`},
 		"all mistakes come at once": {
 			file: "drian: {}\ndrain:\n  concurrency: 0\n  volumeDetach: soon\naws:\n  pollInterval: 1m\n",

@@ -164,7 +164,8 @@ func (r *fileReader) group(prefix string, node *yaml.Node) {
 func (r *fileReader) field(path, prefix string, key, value *yaml.Node) {
 	read, isField := r.fields[path]
 	switch {
-	case isField:
+	// A dot in a name makes it no path: the file has groups for that.
+	case isField && !strings.Contains(key.Value, "."):
 		r.places[path] = r.place(key)
 		r.scalar(path, read, resolved(value))
 	case key.Kind == yaml.ScalarNode && r.known(path+".") != "":

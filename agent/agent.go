@@ -135,15 +135,18 @@ func (a *Agent) move(
 }
 
 func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {
-	message := "Told pod to stop"
+	about := []any{
+		"pod", pod.String(), "path", pod.Path, "graceSeconds", pod.GraceGiven,
+		"ownGraceSeconds", pod.GraceWanted, "tries", pod.Tries, "lastErr", pod.Err,
+	}
 	switch {
 	case !pod.GoneAt.IsZero():
-		message = "Saw pod leave"
+		a.Log.InfoContext(ctx, "Saw pod leave", about...)
 	case pod.Path == drain.Lost || pod.Path == drain.CalledOff:
-		message = "Left pod behind"
+		a.Log.InfoContext(ctx, "Left pod behind", about...)
+	default:
+		a.Log.InfoContext(ctx, "Told pod to stop", about...)
 	}
-	a.Log.InfoContext(ctx, message, "pod", pod.PodRef.String(), "path", pod.Path,
-		"graceSeconds", pod.GraceGiven, "ownGraceSeconds", pod.GraceWanted, "tries", pod.Tries, "lastErr", pod.Err)
 }
 
 // report tells what became of the drain. It has a context of its own: it is

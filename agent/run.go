@@ -127,7 +127,7 @@ func (a *Agent) ownState(ctx context.Context) (*drain.State, error) {
 	if err != nil {
 		// It is not ours to undo, and the next cordon overwrites it.
 		a.Log.Error("Left unreadable state alone", "node", a.Node.Name(), "err", err)
-		return nil, nil //nolint:nilnil,nilerr // an unreadable state is no reason to be unready
+		return nil, nil //nolint:nilnil // an unreadable state is no reason to be unready
 	}
 	return state, nil
 }

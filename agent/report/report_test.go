@@ -1,0 +1,127 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/drain"
+)
+
+// noon is when the notice of these tests was seen.
+var noon = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+var notice = agent.Notice{ID: "notice-1", FirstSeen: noon, Deadline: noon.Add(2 * time.Minute)}
+
+// drained returns the report of a drain of 30 s whose pods took paths.
+func drained(paths ...drain.Path) drain.Report {
+	report := drain.Report{
+		Plan:   drain.Plan{Node: "node-1", Deadline: notice.Deadline, Moves: []drain.Move{}, Skips: []drain.Skip{}},
+		Cordon: drain.CordonOutcome{Done: noon.Add(time.Second), Ours: true},
+		Ended:  noon.Add(30 * time.Second),
+	}
+	for _, path := range paths {
+		ref := drain.PodRef{Namespace: "default", Name: "web", UID: "uid-web"}
+		report.Plan.Moves = append(report.Plan.Moves, drain.Move{PodRef: ref, GraceSeconds: 30})
+		report.Pods = append(report.Pods, drain.PodOutcome{PodRef: ref, Path: path, GraceWanted: 30})
+	}
+	return report
+}
+
+func TestADrainIsOneLineWithTheWholeReport(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		report   drain.Report
+		level    string
+		complete bool
+	}{
+		"all pods left":        {drained(drain.Evicted, drain.Forced), "INFO", true},
+		"there were no pods":   {drained(), "INFO", true},
+		"a pod was lost":       {drained(drain.Evicted, drain.Lost), "WARN", false},
+		"a pod was called off": {drained(drain.CalledOff), "WARN", false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var text bytes.Buffer
+			log := Log{Log: slog.New(slog.NewJSONHandler(&text, nil))}
+			if err := log.Report(t.Context(), notice, c.report); err != nil {
+				t.Fatal(err)
+			}
+			type line struct {
+				Level, Msg               string
+				Complete                 bool
+				Node, Notice             string
+				TookSeconds, LeftSeconds float64
+				Report                   drain.Report
+			}
+			if n := bytes.Count(text.Bytes(), []byte("\n")); n != 1 {
+				t.Errorf("the log has %d lines, want one", n)
+			}
+			var got line
+			if err := json.Unmarshal(text.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			want := line{c.level, "Drained node", c.complete, "node-1", "notice-1", 30, 90, c.report}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("line (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// sink is a Reporter that counts, and answers with an error of its own.
+type sink struct {
+	err  error
+	told int
+}
+
+func (s *sink) Report(context.Context, agent.Notice, drain.Report) error {
+	s.told++
+	return s.err
+}
+
+func TestEveryReporterIsToldWhateverBecameOfTheOthers(t *testing.T) {
+	t.Parallel()
+	first, second := errors.New("no route to host"), errors.New("403 Forbidden")
+	cases := map[string]struct {
+		sinks []*sink
+		want  []error
+	}{
+		"all were told":      {[]*sink{{}, {}}, nil},
+		"the first failed":   {[]*sink{{err: first}, {}}, []error{first}},
+		"two failed":         {[]*sink{{err: first}, {}, {err: second}}, []error{first, second}},
+		"there was nobody":   {nil, nil},
+		"the only one fails": {[]*sink{{err: second}}, []error{second}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var all All
+			for _, one := range c.sinks {
+				all = append(all, one)
+			}
+			err := all.Report(t.Context(), notice, drained(drain.Evicted))
+			if (err != nil) != (len(c.want) > 0) {
+				t.Errorf("error is %v, want %v", err, c.want)
+			}
+			for _, want := range c.want {
+				if !errors.Is(err, want) {
+					t.Errorf("error is %v, want %q in it", err, want)
+				}
+			}
+			for i, one := range c.sinks {
+				if one.told != 1 {
+					t.Errorf("reporter %d was told %d times", i, one.told)
+				}
+			}
+		})
+	}
+}

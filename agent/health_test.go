@@ -33,8 +33,11 @@ func TestACheckFailsAsItWasTold(t *testing.T) {
 		"not at a failure within its time":  {blindAfter, []setting{{0, nil, false}, {blindAfter, errBroken, false}}},
 		"at a failure after its time":       {blindAfter, []setting{{0, nil, false}, {blindAfter + tenth, errBroken, true}}},
 		"from its last success on": {blindAfter, []setting{
-			{0, nil, false}, {9 * time.Second, errBroken, false}, {10 * time.Second, nil, false},
-			{20 * time.Second, errBroken, false}, {20*time.Second + tenth, errBroken, true},
+			{0, nil, false},
+			{9 * time.Second, errBroken, false},
+			{10 * time.Second, nil, false},
+			{20 * time.Second, errBroken, false},
+			{20*time.Second + tenth, errBroken, true},
 		}},
 		"before its first success, whatever it tolerates": {blindAfter, []setting{{0, errBroken, true}, {1, nil, false}}},
 	}

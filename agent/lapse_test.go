@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,21 +22,21 @@ func TestAVanishedNoticeIsUndoneAMinuteAfterItsDeadline(t *testing.T) {
 	for name, shows := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(t *testing.T, s *scene) {
+			play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(s *scene) {
 				s.node.closed["stuck"] = true
-				s.says(endsAt, shows)
+				s.says(shows)
 				s.begin()
 				s.at(lapsedAt - time.Second)
-				if s.node.state(t) == nil || !s.node.unschedulable() {
-					t.Error("it was undone before its time")
+				if s.node.state(s.T) == nil || !s.node.unschedulable() {
+					s.Error("it was undone before its time")
 				}
 				s.at(lapsedAt)
-				if state := s.node.state(t); state != nil || s.node.unschedulable() {
-					t.Errorf("it was not undone: the node carries %+v", state)
+				if state := s.node.state(s.T); state != nil || s.node.unschedulable() {
+					s.Errorf("it was not undone: the node carries %+v", state)
 				}
 				s.at(lapsedAt + time.Hour)
 				if became := paths(s.report()); became["web-1"] != drain.Evicted || became["stuck"] != drain.Forced {
-					t.Errorf("pods became %v: the drain did not go on to its end", became)
+					s.Errorf("pods became %v: the drain did not go on to its end", became)
 				}
 			})
 		})
@@ -46,14 +45,14 @@ func TestAVanishedNoticeIsUndoneAMinuteAfterItsDeadline(t *testing.T) {
 
 func TestANoticeOfAnotherSourceKeepsNoLapsedOneAlive(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(t *testing.T, s *scene) {
+	play(t, nil, func(s *scene) {
 		quiet := &script{name: "quiet", start: s.start}
 		s.agent.Sources = append(s.agent.Sources, quiet)
-		s.says(endsAt, from(seenAt))
+		s.says(fromThenOn)
 		s.begin()
 		s.at(lapsedAt + time.Hour)
-		if s.node.state(t) == nil {
-			t.Error("a source that never showed the notice has taken it back")
+		if s.node.state(s.T) == nil {
+			s.Error("a source that never showed the notice has taken it back")
 		}
 	})
 }
@@ -63,12 +62,12 @@ func TestANoticeAfterTheDeadlineOfTheLastOneBeginsANewDrain(t *testing.T) {
 	const secondSeen, secondEnds = endsAt + 20*time.Second, endsAt + 2*time.Minute
 	cases := map[string]func(time.Duration) bool{
 		"the first is gone":     between(seenAt, 20*time.Second),
-		"the first still shows": from(seenAt),
+		"the first still shows": fromThenOn,
 	}
 	for name, shows := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, nil, func(t *testing.T, s *scene) {
+			play(t, nil, func(s *scene) {
 				s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 					var all []Sighting
 					if shows(at) {
@@ -87,14 +86,14 @@ func TestANoticeAfterTheDeadlineOfTheLastOneBeginsANewDrain(t *testing.T) {
 				s.at(secondEnds)
 				reports := s.told.all()
 				if len(reports) != 2 || len(reports[1].Pods) != 1 {
-					t.Fatalf("%d drains were reported, want one of each notice", len(reports))
+					s.Fatalf("%d drains were reported, want one of each notice", len(reports))
 				}
 				if end := s.since(reports[1].Plan.Deadline); end != secondEnds {
-					t.Errorf("the second drain ends at %v, want %v", end, secondEnds)
+					s.Errorf("the second drain ends at %v, want %v", end, secondEnds)
 				}
-				state := s.node.state(t)
+				state := s.node.state(s.T)
 				if state == nil || state.Notice != "second" || s.since(state.Deadline) != secondEnds || !state.Cordoned {
-					t.Errorf("the node carries %+v, want the second notice on a cordon of ours", state)
+					s.Errorf("the node carries %+v, want the second notice on a cordon of ours", state)
 				}
 			})
 		})
@@ -105,8 +104,8 @@ func TestANoticeThatComesWhileTheLastOneIsBeingUndoneIsNotUndoneWithIt(t *testin
 	t.Parallel()
 	const secondSeen = lapsedAt + 30*time.Second
 	const secondEnds = secondSeen + 2*time.Minute
-	play(t, nil, func(t *testing.T, s *scene) {
-		s.says(endsAt, func(at time.Duration) bool { return between(seenAt, 20*time.Second)(at) })
+	play(t, nil, func(s *scene) {
+		s.says(func(at time.Duration) bool { return between(seenAt, 20*time.Second)(at) })
 		first := s.source.say
 		s.source.say = func(ctx context.Context, at time.Duration) ([]Sighting, error) {
 			if at >= secondSeen {
@@ -119,83 +118,89 @@ func TestANoticeThatComesWhileTheLastOneIsBeingUndoneIsNotUndoneWithIt(t *testin
 		s.node.breakDown(errBroken, undo)
 		s.at(secondSeen - time.Millisecond)
 		if len(s.log.with("Left cordon in place for now")) < 2 {
-			t.Error("the undo is not tried again")
+			s.Error("the undo is not tried again")
 		}
 		s.at(secondSeen + 10*time.Second)
 		s.node.breakDown(nil)
 		s.at(secondEnds + time.Minute)
-		state := s.node.state(t)
+		state := s.node.state(s.T)
 		if state == nil || s.since(state.Deadline) != secondEnds || !s.node.unschedulable() {
-			t.Errorf("the node carries %+v, want the second notice", state)
+			s.Errorf("the node carries %+v, want the second notice", state)
 		}
 		if n := len(s.told.all()); n != 2 {
-			t.Errorf("%d drains were reported, want both", n)
+			s.Errorf("%d drains were reported, want both", n)
 		}
 	})
 }
 
 func TestAFailedUndoIsTriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(t *testing.T, s *scene) {
+	play(t, nil, func(s *scene) {
 		s.node.breakDown(errBroken, undo)
-		s.says(endsAt, between(seenAt, 20*time.Second))
+		s.says(between(seenAt, 20*time.Second))
 		s.begin()
 		s.at(lapsedAt + 10*time.Minute)
 		if !s.node.unschedulable() {
-			t.Fatal("the node was given back by a request that failed")
+			s.Fatal("the node was given back by a request that failed")
 		}
 		s.node.breakDown(nil)
 		s.at(lapsedAt + 10*time.Minute + readDelay)
-		if state := s.node.state(t); state != nil || s.node.unschedulable() {
-			t.Errorf("the node carries %+v, want nothing", state)
+		if state := s.node.state(s.T); state != nil || s.node.unschedulable() {
+			s.Errorf("the node carries %+v, want nothing", state)
 		}
 	})
 }
 
 func TestANodeThatWasCordonedBeforeUsStaysCordoned(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(t *testing.T, s *scene) {
+	play(t, nil, func(s *scene) {
 		s.node.node.Spec.Unschedulable = true
-		s.says(endsAt, between(seenAt, 20*time.Second))
+		s.says(between(seenAt, 20*time.Second))
 		s.begin()
 		s.at(lapsedAt)
-		if s.node.state(t) != nil || !s.node.unschedulable() {
-			t.Error("the undo took back more than Ebbtide did")
+		if s.node.state(s.T) != nil || !s.node.unschedulable() {
+			s.Error("the undo took back more than Ebbtide did")
 		}
 	})
 }
 
 // A week of a source that flaps, with a notice that lapses each day, must leave
-// the agent as it was after the first day.
+// the agent as it was after the first day. No other test runs meanwhile, so that
+// goroutines can be counted.
 func TestAWeekOfTroubleLeavesNothingBehind(t *testing.T) {
-	t.Parallel()
 	const day = 24 * time.Hour
-	play(t, nil, func(t *testing.T, s *scene) {
-		s.agent.PollInterval = 5 * time.Second
+	play(t, somePods(), func(s *scene) {
+		s.agent.PollInterval = 10 * time.Second
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			switch today := at % day; {
 			case between(time.Hour, time.Hour+time.Minute)(today):
 				return []Sighting{s.endsAt(at - today + time.Hour + 2*time.Minute)}, nil
-			case at/time.Second%60 < 30:
+			case at%(10*time.Minute) >= 9*time.Minute+45*time.Second:
 				return nil, errBroken
 			}
 			return nil, nil
 		}
 		s.begin()
 		s.at(day)
-		synctest.Wait()
 		before := runtime.NumGoroutine()
 		s.at(7 * day)
-		// Other tests come and go meanwhile; a leak would be one a day at least
-		// of every kind, or one a poll.
-		if n := runtime.NumGoroutine() - before; n > 200 {
-			t.Errorf("%d goroutines more than after the first day", n)
+		if now := runtime.NumGoroutine(); now != before {
+			s.Errorf("%d goroutines after a week, %d after a day", now, before)
 		}
 		if n := len(s.told.all()); n != 7 {
-			t.Errorf("%d drains were reported, want one a day", n)
+			s.Errorf("%d drains were reported, want one a day", n)
 		}
-		if s.node.state(t) != nil || s.node.unschedulable() {
-			t.Error("the last notice was not undone")
+		if s.node.state(s.T) != nil || s.node.unschedulable() {
+			s.Error("the last notice was not undone")
+		}
+		blind := 0
+		for _, line := range s.log.checks() {
+			if line == "failed "+spotCheck+": "+errBroken.Error() {
+				blind++
+			}
+		}
+		if want := 7 * 24 * 6; blind != want {
+			s.Errorf("the log says %d times that the source was blind, want %d", blind, want)
 		}
 	})
 }

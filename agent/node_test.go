@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -126,13 +127,8 @@ func (n *memoryNode) times(verbs ...string) []time.Time {
 	defer n.mu.Unlock()
 	var at []time.Time
 	for _, one := range n.asked {
-		if len(verbs) == 0 {
+		if len(verbs) == 0 || slices.Contains(verbs, one.verb) {
 			at = append(at, one.at)
-		}
-		for _, verb := range verbs {
-			if one.verb == verb {
-				at = append(at, one.at)
-			}
 		}
 	}
 	return at
@@ -315,10 +311,8 @@ func (n *memoryNode) Exclude(ctx context.Context) (bool, error) {
 // all of them work again without verbs.
 func (n *memoryNode) breakDown(err error, verbs ...string) {
 	n.setFault(func(ctx context.Context, verb string) error {
-		for _, broken := range verbs {
-			if verb == broken {
-				return err
-			}
+		if slices.Contains(verbs, verb) {
+			return err
 		}
 		return ctx.Err()
 	})

@@ -28,7 +28,7 @@ func anotherBoot(state *drain.State) { state.BootID = "another-boot" }
 
 func TestADrainGoesOnWithTheTimeThatIsLeft(t *testing.T) {
 	t.Parallel()
-	play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(t *testing.T, s *scene) {
+	play(t, []*corev1.Pod{newPod("web-1"), newPod("stuck")}, func(s *scene) {
 		s.node.closed["stuck"] = true
 		s.leave(40*time.Second, nil)
 		s.source.say = func(context.Context, time.Duration) ([]Sighting, error) { return nil, errBroken }
@@ -36,13 +36,13 @@ func TestADrainGoesOnWithTheTimeThatIsLeft(t *testing.T) {
 		s.at(40 * time.Second)
 		report := s.report()
 		if end := s.since(report.Plan.Deadline); end != 40*time.Second {
-			t.Errorf("the drain that goes on ends at %v, want the 40 s that were left", end)
+			s.Errorf("the drain that goes on ends at %v, want the 40 s that were left", end)
 		}
 		if became := paths(report); became["web-1"] != drain.Evicted || became["stuck"] != drain.Forced {
-			t.Errorf("pods became %v", became)
+			s.Errorf("pods became %v", became)
 		}
-		if state := s.node.state(t); state == nil || !state.Cordoned || state.Notice != "earlier" {
-			t.Errorf("the node carries %+v, want the earlier notice and that the cordon was ours", state)
+		if state := s.node.state(s.T); state == nil || !state.Cordoned || state.Notice != "earlier" {
+			s.Errorf("the node carries %+v, want the earlier notice and that the cordon was ours", state)
 		}
 	})
 }
@@ -74,19 +74,19 @@ func TestWhatAnEarlierAgentLeftBehind(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(t *testing.T, s *scene) {
+			play(t, somePods(), func(s *scene) {
 				s.leave(c.end, c.change)
 				s.source.say = c.say
 				s.begin()
 				s.at(c.at)
-				if state := s.node.state(t); (state != nil) != c.state {
-					t.Errorf("the node carries %+v, want any: %v", state, c.state)
+				if state := s.node.state(s.T); (state != nil) != c.state {
+					s.Errorf("the node carries %+v, want any: %v", state, c.state)
 				}
 				if cordoned := s.node.unschedulable(); cordoned != c.cordoned {
-					t.Errorf("cordoned is %v, want %v", cordoned, c.cordoned)
+					s.Errorf("cordoned is %v, want %v", cordoned, c.cordoned)
 				}
 				if reports := s.told.all(); len(reports) > 0 {
-					t.Errorf("%d drains were begun for it", len(reports))
+					s.Errorf("%d drains were begun for it", len(reports))
 				}
 			})
 		})
@@ -95,32 +95,32 @@ func TestWhatAnEarlierAgentLeftBehind(t *testing.T) {
 
 func TestAnUnreadableStateIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		const text = `{"version": 2, "notice": 7}`
 		s.node.node.Annotations = map[string]string{drain.StateAnnotation: text}
 		s.begin()
 		s.at(time.Hour)
 		if got := s.node.node.Annotations[drain.StateAnnotation]; got != text {
-			t.Errorf("the annotation is %q, want it untouched", got)
+			s.Errorf("the annotation is %q, want it untouched", got)
 		}
 		if n := len(s.log.with("Left unreadable state alone")); n != 1 {
-			t.Errorf("that was said %d times, want once", n)
+			s.Errorf("that was said %d times, want once", n)
 		}
 		if failing := s.agent.Health.Failing(time.Now()); len(failing) > 0 {
-			t.Errorf("the agent is not ready for it: %v", failing)
+			s.Errorf("the agent is not ready for it: %v", failing)
 		}
 	})
 }
 
 func TestANoticeBeforeTheNodeCanBeReadIsActedOn(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		s.node.breakDown(errBroken, get)
-		s.says(endsAt, from(seenAt))
+		s.says(fromThenOn)
 		s.begin()
 		s.at(seenAt + 5*time.Second)
 		if report := s.report(); len(report.Pods) != 3 || !report.Complete() {
-			t.Errorf("pods became %v, want all of them moved", paths(report))
+			s.Errorf("pods became %v, want all of them moved", paths(report))
 		}
 	})
 }
@@ -149,7 +149,7 @@ func TestAStateThatIsFoundDuringADrain(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, []*corev1.Pod{newPod("stuck")}, func(t *testing.T, s *scene) {
+			play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
 				s.node.closed["stuck"] = true
 				s.leave(c.left, c.change)
 				s.node.setFault(func(_ context.Context, verb string) error {
@@ -168,10 +168,10 @@ func TestAStateThatIsFoundDuringADrain(t *testing.T) {
 				s.at(2 * time.Minute)
 				report := s.report()
 				if end := s.since(report.Plan.Deadline); end != c.want {
-					t.Errorf("the drain ends at %v, want %v", end, c.want)
+					s.Errorf("the drain ends at %v, want %v", end, c.want)
 				}
 				if diff := paths(report)["stuck"]; diff != drain.Forced {
-					t.Errorf("the stuck pod's path is %q, want %q", diff, drain.Forced)
+					s.Errorf("the stuck pod's path is %q, want %q", diff, drain.Forced)
 				}
 			})
 		})

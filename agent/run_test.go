@@ -12,14 +12,6 @@ import (
 	"github.com/ebbtide/ebbtide/drain"
 )
 
-// Most scenes take place like this: a notice of two minutes comes at seenAt.
-const (
-	seenAt = 10 * time.Second
-	endsAt = seenAt + 2*time.Minute
-	// lapsedAt is the first poll more than a minute past the end.
-	lapsedAt = endsAt + time.Minute + time.Second
-)
-
 func somePods() []*corev1.Pod {
 	return []*corev1.Pod{
 		newPod("web-1"), newPod("web-2"), ownedPod("db-0", "StatefulSet"), ownedPod("log-x", "DaemonSet"),
@@ -37,53 +29,53 @@ func paths(report drain.Report) map[string]drain.Path {
 
 func TestANoticeEmptiesTheNodeAndEveryPodIsReported(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
-		s.says(endsAt, from(seenAt))
+	play(t, somePods(), func(s *scene) {
+		s.says(fromThenOn)
 		s.begin()
 		s.at(seenAt - time.Millisecond)
 		if s.node.unschedulable() {
-			t.Error("the node is cordoned without a notice")
+			s.Error("the node is cordoned without a notice")
 		}
 		s.at(seenAt)
 		if !s.node.unschedulable() {
-			t.Error("the node is not cordoned at once")
+			s.Error("the node is not cordoned at once")
 		}
 		s.at(seenAt + 5*time.Second)
 
 		report := s.report()
 		want := map[string]drain.Path{"web-1": drain.Evicted, "web-2": drain.Evicted, "db-0": drain.Evicted}
 		if diff := cmp.Diff(want, paths(report)); diff != "" {
-			t.Errorf("pods (-want +got):\n%s", diff)
+			s.Errorf("pods (-want +got):\n%s", diff)
 		}
 		if len(report.Plan.Skips) != 1 || report.Plan.Skips[0].Name != "log-x" {
-			t.Errorf("skipped %v, want the DaemonSet's pod and no other", report.Plan.Skips)
+			s.Errorf("skipped %v, want the DaemonSet's pod and no other", report.Plan.Skips)
 		}
 		if at := s.since(report.Plan.Deadline); at != endsAt {
-			t.Errorf("the plan ends at %v, want %v", at, endsAt)
+			s.Errorf("the plan ends at %v, want %v", at, endsAt)
 		}
 		if at := s.since(report.Cordon.Done); at != seenAt || !report.Cordon.Ours {
-			t.Errorf("cordoned at %v, ours %v; want %v and ours", at, report.Cordon.Ours, seenAt)
+			s.Errorf("cordoned at %v, ours %v; want %v and ours", at, report.Cordon.Ours, seenAt)
 		}
 		if !report.Complete() {
-			t.Error("the report says that pods were left")
+			s.Error("the report says that pods were left")
 		}
 	})
 }
 
 func TestThePlanIsLoggedBeforeTheFirstPodIsTouched(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		s.node.setFault(func(_ context.Context, verb string) error {
 			if verb == evict && len(s.log.with("Planned drain")) != 1 {
-				t.Error("a pod is evicted by a plan that nobody can read")
+				s.Error("a pod is evicted by a plan that nobody can read")
 			}
 			return nil
 		})
-		s.says(endsAt, from(seenAt))
+		s.says(fromThenOn)
 		s.begin()
 		s.at(seenAt + 5*time.Second)
 		if n := len(s.node.times(evict)); n != 3 {
-			t.Errorf("%d pods were evicted, want 3", n)
+			s.Errorf("%d pods were evicted, want 3", n)
 		}
 	})
 }
@@ -108,21 +100,21 @@ func TestMovesWaitForTheCordonAndNotForLong(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(t *testing.T, s *scene) {
+			play(t, somePods(), func(s *scene) {
 				s.node.setFault(func(ctx context.Context, verb string) error {
 					if verb == mark {
 						return c.cordon(ctx)
 					}
 					return nil
 				})
-				s.says(endsAt, from(seenAt))
+				s.says(fromThenOn)
 				s.begin()
 				s.at(endsAt)
 				if first := s.since(s.node.times(evict)[0]); first != seenAt+c.want {
-					t.Errorf("the first pod is told %v after the notice, want %v", first-seenAt, c.want)
+					s.Errorf("the first pod is told %v after the notice, want %v", first-seenAt, c.want)
 				}
 				if report := s.report(); !report.Complete() {
-					t.Errorf("pods were left: %v", paths(report))
+					s.Errorf("pods were left: %v", paths(report))
 				}
 			})
 		})
@@ -131,28 +123,28 @@ func TestMovesWaitForTheCordonAndNotForLong(t *testing.T) {
 
 func TestACordonThatNeverHeldIsAnOutcome(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		s.node.breakDown(errBroken, mark)
-		s.says(endsAt, from(seenAt))
+		s.says(fromThenOn)
 		s.begin()
 		s.at(endsAt)
 		want := drain.CordonOutcome{Err: errBroken.Error()}
 		if diff := cmp.Diff(want, s.report().Cordon); diff != "" {
-			t.Errorf("cordon (-want +got):\n%s", diff)
+			s.Errorf("cordon (-want +got):\n%s", diff)
 		}
 	})
 }
 
 func TestAPodThatIsBoundLateIsMovedToo(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
-		s.says(endsAt, from(seenAt))
+	play(t, somePods(), func(s *scene) {
+		s.says(fromThenOn)
 		s.begin()
 		s.at(seenAt + 500*time.Millisecond)
 		s.node.bind(newPod("late"))
 		s.at(seenAt + 10*time.Second)
 		if path := paths(s.report())["late"]; path != drain.Evicted {
-			t.Errorf("the late pod's path is %q, want %q", path, drain.Evicted)
+			s.Errorf("the late pod's path is %q, want %q", path, drain.Evicted)
 		}
 	})
 }
@@ -166,7 +158,7 @@ func TestAReporterThatFailsEndsNothing(t *testing.T) {
 	for name := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(t *testing.T, s *scene) {
+			play(t, somePods(), func(s *scene) {
 				s.told.err, s.told.hangs = cases[name].err, cases[name].hangs
 				s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 					switch {
@@ -180,10 +172,10 @@ func TestAReporterThatFailsEndsNothing(t *testing.T) {
 				s.begin()
 				s.at(4 * time.Minute)
 				if n := len(s.told.all()); n != 2 {
-					t.Errorf("%d drains were reported, want both", n)
+					s.Errorf("%d drains were reported, want both", n)
 				}
 				if n := len(s.log.with("Reported to nobody")); n != 2 {
-					t.Errorf("the log speaks of %d lost reports, want 2", n)
+					s.Errorf("the log speaks of %d lost reports, want 2", n)
 				}
 			})
 		})
@@ -193,7 +185,7 @@ func TestAReporterThatFailsEndsNothing(t *testing.T) {
 func TestASecondNoticeTightensTheDrainAndNeverLoosensIt(t *testing.T) {
 	t.Parallel()
 	const tighter = 60 * time.Second
-	play(t, []*corev1.Pod{newPod("stuck")}, func(t *testing.T, s *scene) {
+	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
 		s.node.closed["stuck"] = true
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			switch {
@@ -211,33 +203,33 @@ func TestASecondNoticeTightensTheDrainAndNeverLoosensIt(t *testing.T) {
 			{seenAt, endsAt}, {20 * time.Second, tighter}, {40 * time.Second, tighter},
 		} {
 			s.at(step.at)
-			if got := s.since(s.node.state(t).Deadline); got != step.want {
-				t.Errorf("at %v the node says that it ends at %v, want %v", step.at, got, step.want)
+			if got := s.since(s.node.state(s.T).Deadline); got != step.want {
+				s.Errorf("at %v the node says that it ends at %v, want %v", step.at, got, step.want)
 			}
 		}
 		s.at(tighter)
 		report := s.report()
 		if got := s.since(report.Plan.Deadline); got != tighter {
-			t.Errorf("the plan ends at %v, want %v", got, tighter)
+			s.Errorf("the plan ends at %v, want %v", got, tighter)
 		}
 		if diff := cmp.Diff(map[string]drain.Path{"stuck": drain.Forced}, paths(report)); diff != "" {
-			t.Errorf("pods (-want +got):\n%s", diff)
+			s.Errorf("pods (-want +got):\n%s", diff)
 		}
 	})
 }
 
 func TestARepeatedNoticeIsNoNewOne(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
-		s.says(endsAt, from(seenAt))
+	play(t, somePods(), func(s *scene) {
+		s.says(fromThenOn)
 		s.begin()
 		s.at(time.Hour)
 		if n := len(s.log.with("Noticed interruption")); n != 1 {
-			t.Errorf("one notice was noticed %d times", n)
+			s.Errorf("one notice was noticed %d times", n)
 		}
 		s.report()
 		if !s.node.unschedulable() {
-			t.Error("the node was given back under its notice")
+			s.Error("the node was given back under its notice")
 		}
 	})
 }
@@ -250,24 +242,24 @@ func TestStoppingAnAgent(t *testing.T) {
 		reports   int
 	}{
 		"an idle one returns at once":             {between(0, 0), 7 * time.Second, 7 * time.Second, 0},
-		"one in a drain returns after it":         {from(seenAt), seenAt, seenAt + 2*time.Second, 1},
-		"one whose drain is over returns at once": {from(seenAt), time.Minute, time.Minute, 1},
+		"one in a drain returns after it":         {fromThenOn, seenAt, seenAt + 2*time.Second, 1},
+		"one whose drain is over returns at once": {fromThenOn, time.Minute, time.Minute, 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, somePods(), func(t *testing.T, s *scene) {
-				s.says(endsAt, c.notice)
+			play(t, somePods(), func(s *scene) {
+				s.says(c.notice)
 				s.begin()
 				s.at(c.stop)
 				s.stop()
 				<-s.ended
 				if at := time.Since(s.start); at != c.end {
-					t.Errorf("it returned at %v, want %v", at, c.end)
+					s.Errorf("it returned at %v, want %v", at, c.end)
 				}
 				reports := s.told.all()
 				if len(reports) != c.reports || slices.ContainsFunc(reports, func(r drain.Report) bool { return !r.Complete() }) {
-					t.Errorf("reports are %v, want %d complete ones", reports, c.reports)
+					s.Errorf("reports are %v, want %d complete ones", reports, c.reports)
 				}
 			})
 		})

@@ -15,10 +15,18 @@ import (
 	"github.com/ebbtide/ebbtide/drain"
 )
 
+// Most scenes take place like this: a notice of two minutes comes at seenAt.
+const (
+	seenAt = 10 * time.Second
+	endsAt = seenAt + 2*time.Minute
+	// lapsedAt is the first poll more than a minute past the end.
+	lapsedAt = endsAt + time.Minute + time.Second
+)
+
 // scene is an agent on a memoryNode in virtual time. Moments are told as the
 // time since its start.
 type scene struct {
-	t      *testing.T
+	*testing.T
 	start  time.Time
 	node   *memoryNode
 	source *script
@@ -33,13 +41,13 @@ type scene struct {
 // play runs story in a bubble of virtual time, with an agent on a node with
 // pods that is not started yet. The agent is stopped after it; that it then
 // comes to its end, and everything it started, is part of every test.
-func play(t *testing.T, pods []*corev1.Pod, story func(t *testing.T, s *scene)) {
+func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		source := &script{name: "spot", start: start}
 		s := &scene{
-			t: t, start: start, node: newMemoryNode(t, pods...), source: source,
+			T: t, start: start, node: newMemoryNode(t, pods...), source: source,
 			told: &audience{}, log: &logbook{}, ended: make(chan struct{}),
 		}
 		log := slog.New(slog.NewJSONHandler(s.log, nil))
@@ -50,7 +58,7 @@ func play(t *testing.T, pods []*corev1.Pod, story func(t *testing.T, s *scene)) 
 			Concurrency: 2, Reporter: s.told, Health: &Health{Log: log},
 			Metrics: NewMetrics(prometheus.NewRegistry(), sources), Log: log,
 		}
-		story(t, s)
+		story(s)
 		if s.stop != nil {
 			s.stop()
 			<-s.ended
@@ -60,12 +68,12 @@ func play(t *testing.T, pods []*corev1.Pod, story func(t *testing.T, s *scene)) 
 
 // begin starts the agent.
 func (s *scene) begin() {
-	ctx, cancel := context.WithCancel(s.t.Context())
+	ctx, cancel := context.WithCancel(s.Context())
 	s.stop = cancel
 	go func() {
 		defer close(s.ended)
 		if err := s.agent.Run(ctx); err != nil {
-			s.t.Errorf("the agent ended with %v", err)
+			s.Errorf("the agent ended with %v", err)
 		}
 	}()
 }
@@ -95,10 +103,10 @@ func sighting(now, at time.Time) Sighting {
 
 // report returns the one report that was made.
 func (s *scene) report() drain.Report {
-	s.t.Helper()
+	s.Helper()
 	reports := s.told.all()
 	if len(reports) != 1 {
-		s.t.Fatalf("%d drains were reported, want one", len(reports))
+		s.Fatalf("%d drains were reported, want one", len(reports))
 	}
 	return reports[0]
 }
@@ -132,21 +140,19 @@ func (s *script) Poll(ctx context.Context) ([]Sighting, error) {
 	return say(ctx, at)
 }
 
-// says lets the source announce the machine's end at each moment of the scene
-// that shows is true for.
-func (s *scene) says(end time.Duration, shows func(at time.Duration) bool) {
+// says lets the source announce the machine's end at endsAt in each poll that
+// shows is true for.
+func (s *scene) says(shows func(at time.Duration) bool) {
 	s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 		if !shows(at) {
 			return nil, nil
 		}
-		return []Sighting{s.endsAt(end)}, nil
+		return []Sighting{s.endsAt(endsAt)}, nil
 	}
 }
 
-// from is true at and after moment.
-func from(moment time.Duration) func(time.Duration) bool {
-	return func(at time.Duration) bool { return at >= moment }
-}
+// fromThenOn is true since the notice came.
+func fromThenOn(at time.Duration) bool { return at >= seenAt }
 
 // between is true from begin to before end.
 func between(begin, end time.Duration) func(time.Duration) bool {

@@ -142,16 +142,16 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 
 func TestADrainIsCounted(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		registry := prometheus.NewRegistry()
 		s.agent.Metrics = NewMetrics(registry, s.agent.Sources)
-		s.says(endsAt, between(seenAt, 20*time.Second))
+		s.says(between(seenAt, 20*time.Second))
 		check := func(want map[string]float64) {
-			t.Helper()
-			got := series(t, registry)
+			s.Helper()
+			got := series(s.T, registry)
 			for name, value := range want {
 				if got[name] != value {
-					t.Errorf("%s is %v, want %v", name, got[name], value)
+					s.Errorf("%s is %v, want %v", name, got[name], value)
 				}
 			}
 		}

@@ -16,7 +16,7 @@ func (s *scene) blind() bool { return s.agent.Health.Failing(time.Now())[spotChe
 
 func TestASourceIsBlindAfterTenSecondsWithoutASuccess(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(t *testing.T, s *scene) {
+	play(t, nil, func(s *scene) {
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			if at > 20*time.Second {
 				return nil, errBroken
@@ -26,18 +26,18 @@ func TestASourceIsBlindAfterTenSecondsWithoutASuccess(t *testing.T) {
 		s.begin()
 		s.at(29900 * time.Millisecond)
 		if s.blind() {
-			t.Error("it is blind 9.9 s after its last success")
+			s.Error("it is blind 9.9 s after its last success")
 		}
 		s.at(30100 * time.Millisecond)
 		if !s.blind() {
-			t.Error("it is not blind 10.1 s after its last success")
+			s.Error("it is not blind 10.1 s after its last success")
 		}
 	})
 }
 
 func TestASourceThatSeesAgainIsNotBlindAnyMore(t *testing.T) {
 	t.Parallel()
-	play(t, nil, func(t *testing.T, s *scene) {
+	play(t, nil, func(s *scene) {
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			if at < time.Hour {
 				return nil, errBroken
@@ -47,18 +47,18 @@ func TestASourceThatSeesAgainIsNotBlindAnyMore(t *testing.T) {
 		s.begin()
 		s.at(time.Hour - time.Millisecond)
 		if !s.blind() {
-			t.Error("a source that never saw anything is not blind")
+			s.Error("a source that never saw anything is not blind")
 		}
 		s.at(time.Hour)
 		if s.blind() {
-			t.Error("it is blind with a success")
+			s.Error("it is blind with a success")
 		}
 		told := slices.DeleteFunc(s.log.checks(), func(line string) bool {
 			return line != "failed "+spotCheck+": connection refused" && line != "passed "+spotCheck
 		})
 		want := []string{"failed " + spotCheck + ": connection refused", "passed " + spotCheck}
 		if diff := cmp.Diff(want, told); diff != "" {
-			t.Errorf("log (-want +got):\n%s", diff)
+			s.Errorf("log (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -91,18 +91,18 @@ func TestPolls(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, nil, func(t *testing.T, s *scene) {
+			play(t, nil, func(s *scene) {
 				s.agent.PollInterval, s.source.say = c.interval, c.say
 				s.begin()
 				s.at(time.Minute)
 				s.stop()
 				<-s.ended
 				if len(s.source.polls) < 2 {
-					t.Fatalf("it was polled at %v in a minute", s.source.polls)
+					s.Fatalf("it was polled at %v in a minute", s.source.polls)
 				}
 				for i, at := range s.source.polls[1:] {
 					if got := at - s.source.polls[i]; got != c.want {
-						t.Fatalf("poll %d comes %v after the one before, want %v", i+1, got, c.want)
+						s.Fatalf("poll %d comes %v after the one before, want %v", i+1, got, c.want)
 					}
 				}
 			})
@@ -112,20 +112,20 @@ func TestPolls(t *testing.T) {
 
 func TestANoticeIsActedOnThoughAnotherSourceHangs(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(t *testing.T, s *scene) {
+	play(t, somePods(), func(s *scene) {
 		hanging := &script{name: "hanging", start: s.start, say: func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}}
 		s.agent.Sources = append(s.agent.Sources, hanging)
-		s.says(endsAt, from(seenAt))
+		s.says(fromThenOn)
 		s.begin()
 		s.at(seenAt)
 		if !s.node.unschedulable() {
-			t.Error("the node is not cordoned at once")
+			s.Error("the node is not cordoned at once")
 		}
 		if failing := s.agent.Health.Failing(time.Now()); failing[checkName(hanging)] == nil || failing[spotCheck] != nil {
-			t.Errorf("failing are %v, want the hanging source and not the other", failing)
+			s.Errorf("failing are %v, want the hanging source and not the other", failing)
 		}
 	})
 }

@@ -278,6 +278,21 @@ func TestCallsBeforeAnyLatestMomentAreLimited(t *testing.T) {
 	})
 }
 
+func TestCallsAtLatestMomentsAreLimited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sc := scene{
+			drill: drill{concurrency: 4},
+			pods:  crowd(40, func(r *resident) { r.fault = always(fault{hang: true}) }),
+			want:  crowdStory(40, story{Lost, never, never, 0}),
+		}
+		cluster, _, _ := sc.play(t)
+		if cluster.busiest != 8 {
+			t.Errorf("%d calls at a time, want 8", cluster.busiest)
+		}
+	})
+}
+
 func TestANamesakeIsNeverTouched(t *testing.T) {
 	t.Parallel()
 	for _, seen := range []bool{true, false} {

@@ -133,6 +133,29 @@ func TestANoticeThatComesWhileTheLastOneIsBeingUndoneIsNotUndoneWithIt(t *testin
 	})
 }
 
+func TestANoticeOfAnotherSourceIsActedOnAtOnceWhenTheLastOneLapses(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		const otherEnds = time.Hour
+		far := &script{name: "far", start: s.start, say: func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if at < time.Minute {
+				return nil, nil
+			}
+			sighting := s.endsAt(otherEnds)
+			sighting.Nominal = otherEnds
+			return []Sighting{sighting}, nil
+		}}
+		s.agent.Sources = append(s.agent.Sources, far)
+		s.node.breakDown(errBroken, undo)
+		s.says(between(seenAt, 20*time.Second))
+		s.begin()
+		s.at(lapsedAt + 5*time.Second)
+		if state := s.node.state(s.T); state == nil || s.since(state.Deadline) != otherEnds {
+			s.Errorf("the node carries %+v, want the notice that stands", state)
+		}
+	})
+}
+
 func TestAFailedUndoIsTriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	play(t, nil, func(s *scene) {

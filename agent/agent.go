@@ -120,13 +120,14 @@ func (a *Agent) move(
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
 		Reason: "SpotInterruption", Message: "Ebbtide: the machine is being taken away",
+		Pods: feed.Pod,
 		Observe: func(pod drain.PodOutcome) {
 			exclusion.Leaves(pod.UID)
 			a.logPod(ctx, pod)
 		},
 	}
 	report := drain.Report{}
-	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), countdown, cordon.held)
+	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), countdown, cordon.held)
 	report.Ended = time.Now()
 	stop()
 	report.Balancers = <-excluded

@@ -116,32 +116,41 @@ func (c *Client) patchNode(ctx context.Context, doing string, patch nodePatch, d
 // hot loop, and never keeps a drain blind for long.
 var relistDelay = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 4, Cap: time.Second}
 
-// Watch follows the node's pods until ctx ends, through interruptions of the
-// connection and of the API server. One request, where the API server streams
-// lists (1.32 and newer do).
+// Watch follows the node's pods, and the disruption budgets of all namespaces,
+// until ctx ends, through interruptions of the connection and of the API server.
+// One request for each, where the API server streams lists (1.32 and newer do).
 func (c *Client) Watch(ctx context.Context) *Feed {
 	feed := newFeed(ctx)
-	params := func(options metav1.ListOptions) *rest.Request {
-		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.name).String()
-		return c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&options, parameterCodec)
+	ofNode := fields.OneTermEqualSelector("spec.nodeName", c.name)
+	go c.reflect(ctx, "/api/v1/pods", ofNode, &corev1.Pod{}, &corev1.PodList{}, feed)
+	go c.reflect(ctx, "/apis/policy/v1/poddisruptionbudgets", fields.Everything(),
+		&policyv1.PodDisruptionBudget{}, &policyv1.PodDisruptionBudgetList{}, feed.guards)
+	return feed
+}
+
+// reflect keeps store up to date with the resource at path until ctx ends.
+func (c *Client) reflect(
+	ctx context.Context, path string, selector fields.Selector, kind, list runtime.Object, store cache.ReflectorStore,
+) {
+	request := func(options metav1.ListOptions) *rest.Request {
+		options.FieldSelector = selector.String()
+		return c.core.Get().MaxRetries(0).AbsPath(path).VersionedParams(&options, parameterCodec)
 	}
 	lists := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			var pods corev1.PodList
-			err := params(options).Do(ctx).Into(&pods)
-			return &pods, err
+			all := list.DeepCopyObject()
+			err := request(options).Do(ctx).Into(all)
+			return all, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.Watch = true
-			return params(options).Watch(ctx)
+			return request(options).Watch(ctx)
 		},
 	}
 	backoff := relistDelay
-	reflector := cache.NewReflectorWithOptions(lists, &corev1.Pod{}, feed, cache.ReflectorOptions{
-		Name: "pods of " + c.name, Backoff: &backoff,
-	})
-	go reflector.RunWithContext(ctx)
-	return feed
+	cache.NewReflectorWithOptions(lists, kind, store, cache.ReflectorOptions{
+		Name: path + " for " + c.name, Backoff: &backoff,
+	}).RunWithContext(ctx)
 }
 
 // list reads one page of resource into page, beginning at token.

@@ -21,6 +21,8 @@ type cluster struct {
 	t       *testing.T
 	began   time.Time
 	changes chan Change
+	// budgets tells of disruption budgets; nothing is told unless a test does.
+	budgets chan BudgetChange
 
 	mu   sync.Mutex
 	pods map[string]*resident // by namespace and name
@@ -77,7 +79,7 @@ type allowance struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	return &cluster{
-		t: t, began: time.Now(), changes: make(chan Change, 10_000),
+		t: t, began: time.Now(), changes: make(chan Change, 10_000), budgets: make(chan BudgetChange, 1000),
 		pods: map[string]*resident{}, gone: map[types.UID]*resident{},
 	}
 }
@@ -300,7 +302,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 	}
 	budget := NewBudget(c.began.Add(d.notice), c.began)
 	plan := NewPlan("n", c.snapshot(), budget, d.policy)
-	plan, outcomes := mover.Move(ctx, plan, c.changes, d.countdown, cordoned)
+	plan, outcomes := mover.Move(ctx, plan, c.changes, c.budgets, d.countdown, cordoned)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true

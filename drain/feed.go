@@ -3,11 +3,10 @@ package drain
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 )
 
 // Change is something that happened to one pod of the node.
@@ -19,16 +18,24 @@ type Change struct {
 	Gone bool
 }
 
-// Feed tells which pods a node has: all of them once, then every change. It is
-// filled by one watch and ends with the context that it was made with.
+// BudgetChange is something that happened to one disruption budget.
+type BudgetChange struct {
+	// PDB is its newest known form; never nil.
+	PDB *policyv1.PodDisruptionBudget
+	// Gone is true when the API server has no such budget any more.
+	Gone bool
+}
+
+// Feed tells which pods a node has: all of them once, then every change; and
+// which disruption budgets there are. Each is filled by one watch and ends with
+// the context that the feed was made with.
 type Feed struct {
-	ctx     context.Context //nolint:containedctx // the feed lives exactly as long as its watch
+	*follower[*corev1.Pod]
+
 	first   chan []corev1.Pod
 	changes chan Change
-
-	mu     sync.Mutex
-	synced bool
-	known  map[types.UID]*corev1.Pod
+	budgets chan BudgetChange
+	guards  *follower[*policyv1.PodDisruptionBudget]
 }
 
 // changesBuffered is how many changes wait for a reader; more hold up the
@@ -36,11 +43,39 @@ type Feed struct {
 const changesBuffered = 64
 
 func newFeed(ctx context.Context) *Feed {
-	return &Feed{
-		ctx:     ctx,
+	f := &Feed{
 		first:   make(chan []corev1.Pod, 1),
 		changes: make(chan Change, changesBuffered),
-		known:   map[types.UID]*corev1.Pod{},
+		budgets: make(chan BudgetChange, changesBuffered),
+	}
+	f.follower = &follower[*corev1.Pod]{
+		known: map[types.UID]*corev1.Pod{},
+		first: func(pods []*corev1.Pod) {
+			all := make([]corev1.Pod, 0, len(pods))
+			for _, pod := range pods {
+				all = append(all, *pod)
+			}
+			f.first <- all
+		},
+		change: func(pod *corev1.Pod, gone bool) { send(ctx, f.changes, Change{pod, gone}) },
+	}
+	tell := func(pdb *policyv1.PodDisruptionBudget, gone bool) { send(ctx, f.budgets, BudgetChange{pdb, gone}) }
+	f.guards = &follower[*policyv1.PodDisruptionBudget]{
+		known: map[types.UID]*policyv1.PodDisruptionBudget{},
+		first: func(pdbs []*policyv1.PodDisruptionBudget) {
+			for _, pdb := range pdbs {
+				tell(pdb, false)
+			}
+		},
+		change: tell,
+	}
+	return f
+}
+
+func send[T any](ctx context.Context, to chan<- T, value T) {
+	select {
+	case to <- value:
+	case <-ctx.Done():
 	}
 }
 
@@ -55,108 +90,19 @@ func (f *Feed) Snapshot(ctx context.Context) ([]corev1.Pod, error) {
 	}
 }
 
-// Changes returns what happened since the snapshot, in order.
+// Changes returns what happened to the pods since the snapshot, in order.
 func (f *Feed) Changes() <-chan Change { return f.changes }
 
-// The methods below make Feed a [cache.ReflectorStore]: the reflector lists,
-// watches and recovers, and writes here what it sees.
-var _ cache.ReflectorStore = (*Feed)(nil)
+// Budgets returns every disruption budget as it is at first, and then again
+// whenever it changes.
+func (f *Feed) Budgets() <-chan BudgetChange { return f.budgets }
 
-// Add is called for a pod that was bound to the node.
-func (f *Feed) Add(obj any) error { return f.Update(obj) }
-
-// Update is called for a pod that changed; the reflector also calls it when a
-// pod was replaced by a namesake between two looks.
-func (f *Feed) Update(obj any) error {
-	pod, err := asPod(obj)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	f.known[pod.UID] = pod
-	f.mu.Unlock()
-	f.send(Change{Pod: pod})
-	return nil
-}
-
-// Delete is called for a pod that is gone.
-func (f *Feed) Delete(obj any) error {
-	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = unknown.Obj
-	}
-	pod, err := asPod(obj)
-	if err != nil {
-		return err
-	}
-	f.forget(pod)
-	return nil
-}
-
-// Replace is called with all pods, at first and whenever the watch had to start
-// anew; what went by in between is told as changes.
-func (f *Feed) Replace(objs []any, _ string) error {
-	now := make(map[types.UID]*corev1.Pod, len(objs))
-	all := make([]corev1.Pod, 0, len(objs))
-	for _, obj := range objs {
-		pod, err := asPod(obj)
-		if err != nil {
-			return err
-		}
-		now[pod.UID] = pod
-		all = append(all, *pod)
-	}
-	f.mu.Lock()
-	before, first := f.known, !f.synced
-	f.known, f.synced = now, true
-	f.mu.Unlock()
-
-	if first {
-		f.first <- all
-		return nil
-	}
-	for uid, pod := range before {
-		if now[uid] == nil {
-			f.send(Change{Pod: pod, Gone: true})
-		}
-	}
-	for _, pod := range now {
-		f.send(Change{Pod: pod})
-	}
-	return nil
-}
-
-// Resync has no meaning here: nothing is kept that could differ.
-func (f *Feed) Resync() error { return nil }
-
-// forget tells that a pod is gone.
-func (f *Feed) forget(pod *corev1.Pod) {
-	f.mu.Lock()
-	delete(f.known, pod.UID)
-	f.mu.Unlock()
-	f.send(Change{Pod: pod, Gone: true})
-}
+// Pod returns the newest known form of a pod of the node.
+func (f *Feed) Pod(uid types.UID) (*corev1.Pod, bool) { return f.get(uid) }
 
 // pretend tells that a pod is gone which is not.
 func (f *Feed) pretend(ref PodRef) {
-	f.mu.Lock()
-	pod := f.known[ref.UID]
-	f.mu.Unlock()
-	if pod != nil {
-		f.send(Change{Pod: pod, Gone: true})
+	if pod, known := f.get(ref.UID); known {
+		f.change(pod, true)
 	}
-}
-
-func (f *Feed) send(change Change) {
-	select {
-	case f.changes <- change:
-	case <-f.ctx.Done():
-	}
-}
-
-func asPod(obj any) (*corev1.Pod, error) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return nil, fmt.Errorf("reading the node's pods: got %T", obj)
-	}
-	return pod, nil
 }

@@ -128,7 +128,7 @@ func TestAnythingButAPodIsAnError(t *testing.T) {
 		"unknown":  feed.Delete(cache.DeletedFinalStateUnknown{Key: "default/a"}),
 		"replaced": feed.Replace([]any{&corev1.Pod{}, &corev1.Node{}}, "7"),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "reading the node's pods") {
+		if err == nil || !strings.Contains(err.Error(), "reading a watch") {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}

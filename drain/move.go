@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Node is the node as a [Mover] acts on it. Each method is one attempt; its
@@ -31,6 +33,11 @@ type Mover struct {
 	// are deleted past their budget; Reason is in CamelCase.
 	Reason, Message string
 	Log             *slog.Logger
+	// Pods finds a pod of the plan, or of changes, by its UID; nil finds none, and
+	// then every pod counts as covered by no disruption budget.
+	Pods func(types.UID) (*corev1.Pod, bool)
+	// Spread returns a random part of its argument; nil takes an even one.
+	Spread func(time.Duration) time.Duration
 	// Observe is called in order for each pod when it is told to stop and when
 	// it has its outcome, on the mover's own goroutine; nil observes nothing.
 	Observe func(PodOutcome)
@@ -59,10 +66,11 @@ const (
 // It returns the plan with the pods that joined it and one outcome for each of
 // its moves, in the same order.
 func (m *Mover) Move(
-	ctx context.Context, plan Plan, changes <-chan Change, countdown *Countdown, cordoned <-chan struct{},
+	ctx context.Context, plan Plan, changes <-chan Change, budgets <-chan BudgetChange,
+	countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Mover: m, plan: plan, results: make(chan result), limits: map[*progress]*time.Timer{}}
+	r := &run{Mover: m, plan: plan, results: make(chan result), limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
 	defer r.calls.Wait()
 	defer cancel()
 
@@ -84,6 +92,8 @@ func (m *Mover) Move(
 		select {
 		case change := <-changes:
 			r.see(change, budget, time.Now())
+		case change := <-budgets:
+			r.learn(change, time.Now())
 		case result := <-r.results:
 			r.hear(result, time.Now())
 		case <-tightened:
@@ -105,6 +115,8 @@ type run struct {
 	inFlight   int
 	results    chan result
 	calls      sync.WaitGroup
+	// guards are the disruption budgets of all namespaces.
+	guards map[types.UID]*guard
 	// limits end the evictions under way when their time is up.
 	limits map[*progress]*time.Timer
 }
@@ -120,7 +132,35 @@ type result struct {
 var errNoReply = errors.New("no reply in time")
 
 func (r *run) add(move Move) {
-	r.moves = append(r.moves, newProgress(move))
+	p := newProgress(move)
+	if r.Pods != nil {
+		p.pod, _ = r.Pods(move.UID)
+	}
+	p.cover(r.guards)
+	r.moves = append(r.moves, p)
+}
+
+// learn takes in what the watch shows of a disruption budget.
+func (r *run) learn(change BudgetChange, now time.Time) {
+	known := r.guards[change.PDB.UID]
+	switch {
+	case change.Gone:
+		delete(r.guards, change.PDB.UID)
+	case known == nil:
+		r.guards[change.PDB.UID] = newGuard(change.PDB, now)
+	case !known.learn(change.PDB, now, r.spread):
+		return
+	}
+	for _, p := range r.moves {
+		p.cover(r.guards)
+	}
+}
+
+func (r *run) spread(over time.Duration) time.Duration {
+	if r.Spread != nil {
+		return r.Spread(over)
+	}
+	return rand.N(over) //nolint:gosec // nobody gains from guessing it
 }
 
 func (r *run) find(pod *corev1.Pod) *progress {
@@ -173,14 +213,21 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 	next = far(now)
 	for _, p := range r.moves {
 		due := p.due(othersGone, systemGone, now)
-		switch {
-		case due.After(now):
+		if due.After(now) {
 			next = earliest(next, due)
 			continue
-		case p.ForceAt.After(now):
-			// One that finds no room now is looked at again when it is late: it
-			// finds room then, whether or not a call has ended.
+		}
+		if !p.late(now) {
+			// One that is held up now is looked at again when it is late: it is
+			// held up by nothing then, whether or not a call has ended.
 			next = earliest(next, p.ForceAt)
+			if opens := p.opens(now); opens.After(now) {
+				next = earliest(next, opens)
+				continue
+			}
+			if !p.admitted() {
+				continue
+			}
 		}
 		if chosen == nil || p.before(chosen, now) {
 			chosen = p
@@ -199,7 +246,11 @@ func (r *run) room(p *progress, now time.Time) bool {
 
 // call asks the pod to leave, in a goroutine that reports to results.
 func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Time) {
-	call := sent{force: p.mustForce(now), grace: budget.Grace(p.Grace(), p.Detach(), now)}
+	call := sent{force: p.mustForce(now), grace: budget.Grace(p.Grace(), p.Detach(), now), at: now}
+	if !call.force && len(p.guards) == 1 {
+		call.guard = p.guards[0]
+		call.guard.begin(now)
+	}
 	p.begin(call)
 	r.inFlight++
 	evicting, cancel := context.WithCancelCause(ctx)
@@ -245,6 +296,9 @@ func (r *run) hear(reply result, now time.Time) {
 	}
 	told, ended := p.phase == told, p.phase == done
 	verdict := p.hear(reply, now)
+	if reply.guard != nil {
+		reply.guard.end(verdict, now.Sub(reply.at), now, r.spread)
+	}
 	r.Log.Debug("Asked pod to leave", "pod", p.String(), "try", p.out.Tries,
 		"force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)
 	r.tell(p, told, ended)

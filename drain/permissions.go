@@ -11,8 +11,8 @@ import (
 
 // Permission is one verb that the agent needs, and what for.
 type Permission struct {
-	Verb, Resource, Subresource string
-	Why                         string
+	Group, Verb, Resource, Subresource string
+	Why                                string
 }
 
 // String returns the permission as an RBAC rule names it: "patch pods/status".
@@ -27,18 +27,20 @@ func (p Permission) resource() string {
 	return p.Resource + "/" + p.Subresource
 }
 
-// Permissions is everything that a drain asks of the API server; all of it is
-// in the core group.
+// Permissions is everything that a drain asks of the API server; of the core
+// group where Group is empty.
 var Permissions = []Permission{
-	{"get", "nodes", "", "to read what the node carries before it is cordoned"},
-	{"patch", "nodes", "", "to cordon, taint and annotate the node, and to undo it"},
-	{"list", "nodes", "", "to leave one ready node behind the load balancers"},
-	{"list", "pods", "", "to plan the drain"},
-	{"watch", "pods", "", "to see pods leave"},
-	{"create", "pods", "eviction", "to evict within disruption budgets"},
-	{"delete", "pods", "", "to tell a pod to stop whose budget never opens"},
-	{"patch", "pods", "status", "to set DisruptionTarget on a pod that is deleted"},
-	{"list", "services", "", "to keep the node behind load balancers while it serves"},
+	{"", "get", "nodes", "", "to read what the node carries before it is cordoned"},
+	{"", "patch", "nodes", "", "to cordon, taint and annotate the node, and to undo it"},
+	{"", "list", "nodes", "", "to leave one ready node behind the load balancers"},
+	{"", "list", "pods", "", "to plan the drain"},
+	{"", "watch", "pods", "", "to see pods leave"},
+	{"", "create", "pods", "eviction", "to evict within disruption budgets"},
+	{"", "delete", "pods", "", "to tell a pod to stop whose budget never opens"},
+	{"", "patch", "pods", "status", "to set DisruptionTarget on a pod that is deleted"},
+	{"policy", "list", "poddisruptionbudgets", "", "to know which evictions can pass"},
+	{"policy", "watch", "poddisruptionbudgets", "", "to see when they can"},
+	{"", "list", "services", "", "to keep the node behind load balancers while it serves"},
 }
 
 // PolicyRules returns Permissions as the rules of a ClusterRole.
@@ -46,7 +48,7 @@ func PolicyRules() []rbacv1.PolicyRule {
 	rules := make([]rbacv1.PolicyRule, 0, len(Permissions))
 	for _, p := range Permissions {
 		rules = append(rules, rbacv1.PolicyRule{
-			APIGroups: []string{""}, Resources: []string{p.resource()}, Verbs: []string{p.Verb},
+			APIGroups: []string{p.Group}, Resources: []string{p.resource()}, Verbs: []string{p.Verb},
 		})
 	}
 	return rules
@@ -59,7 +61,7 @@ func (c *Client) Missing(ctx context.Context) ([]Permission, error) {
 	for _, p := range Permissions {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: p.Verb, Resource: p.Resource, Subresource: p.Subresource, Version: "v1",
+				Verb: p.Verb, Group: p.Group, Resource: p.Resource, Subresource: p.Subresource, Version: "v1",
 			},
 		}}
 		err := c.core.Post().MaxRetries(0).

@@ -1,6 +1,11 @@
 package drain
 
-import "time"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // phase is how far one move has come.
 type phase int
@@ -23,6 +28,10 @@ type progress struct {
 	out     PodOutcome
 	phase   phase
 	retryAt time.Time
+	// pod is the pod itself, nil when it is not known.
+	pod *corev1.Pod
+	// guards are the disruption budgets that cover it.
+	guards []*guard
 	// never is set once no waiting can open the pod's budget.
 	never bool
 	// last is what the last call sent; lost is what an earlier one sent whose
@@ -35,6 +44,9 @@ type progress struct {
 type sent struct {
 	force bool
 	grace time.Duration
+	at    time.Time
+	// guard is the budget that it was asked of, nil when there is none.
+	guard *guard
 }
 
 func newProgress(move Move) *progress {
@@ -44,6 +56,28 @@ func newProgress(move Move) *progress {
 	}
 	return p
 }
+
+// cover finds the budgets that cover the pod.
+func (p *progress) cover(guards map[types.UID]*guard) {
+	p.guards = p.guards[:0]
+	for _, g := range guards {
+		if p.pod != nil && g.covers(p.pod) {
+			p.guards = append(p.guards, g)
+		}
+	}
+}
+
+// opens says when the pod's budget may let it go; a moment that has come means
+// now.
+func (p *progress) opens(now time.Time) time.Time {
+	if len(p.guards) != 1 {
+		return now
+	}
+	return p.guards[0].next()
+}
+
+// admitted says whether the pod's budget takes another call now.
+func (p *progress) admitted() bool { return len(p.guards) != 1 || p.guards[0].room() }
 
 // far is a moment that never comes within a drain.
 func far(now time.Time) time.Time { return now.Add(idle) }
@@ -74,12 +108,16 @@ func (p *progress) before(other *progress, now time.Time) bool {
 }
 
 // late says whether the pod's latest moment has come.
-func (p *progress) late(now time.Time) bool { return p.never || !now.Before(p.ForceAt) }
+func (p *progress) late(now time.Time) bool { return p.hopeless() || !now.Before(p.ForceAt) }
+
+// hopeless says whether no waiting can make an eviction pass: the eviction API
+// refuses a pod that two budgets cover, always.
+func (p *progress) hopeless() bool { return p.never || len(p.guards) > 1 }
 
 // mustForce says whether the next call is a deletion. Even a late pod is
 // evicted first, once: where its budget is open that keeps the books right.
 func (p *progress) mustForce(now time.Time) bool {
-	return p.never || p.late(now) && p.out.Tries > 0
+	return p.hopeless() || p.late(now) && p.out.Tries > 0
 }
 
 // patience is how long an eviction may take: not past the pod's latest moment,
@@ -123,7 +161,12 @@ func (p *progress) hear(reply result, now time.Time) Verdict {
 	case BudgetClosed, BudgetStale, BudgetContended:
 		// The API server looked at the pod, and it was not on its way out.
 		p.lost = nil
-		p.refused(reply.force, read.After, now)
+		delay := read.After
+		if reply.guard != nil {
+			// The budget itself says when the next try may come.
+			delay = 0
+		}
+		p.refused(reply.force, delay, now)
 	case Denied:
 		p.refused(reply.force, read.After, now)
 	case Unreachable:

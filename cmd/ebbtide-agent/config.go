@@ -56,9 +56,8 @@ type Drain struct {
 	// VolumeDetach is kept free, after the end of a pod with volumes, for their
 	// detaching.
 	VolumeDetach time.Duration `yaml:"volumeDetach"`
-	// Concurrency is how many pods may be asked to leave at the same time. Few,
-	// because pods of one disruption budget contend: the API server makes each
-	// loser sleep for half a second, up to twenty times.
+	// Concurrency is how many pods may be asked to leave at the same time, over all
+	// disruption budgets; how many of one budget adapts by itself.
 	Concurrency int `yaml:"concurrency"`
 }
 
@@ -94,7 +93,7 @@ func Default() Config {
 	return Config{
 		Provider: "aws",
 		AWS:      AWS{PollInterval: time.Second},
-		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 4},
+		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 32},
 		Listen:   ":9808",
 		Log:      Log{Level: "info", Format: "json"},
 	}

@@ -1,0 +1,156 @@
+package drain
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+const (
+	// firstAtOnce and mostAtOnce bound how many evictions of one disruption
+	// budget are under way at a time. The API server serialises them by
+	// conflicts: a handful is faster than one, many are slower than a handful.
+	firstAtOnce = 2
+	mostAtOnce  = 10
+	// slowReply is when a reply shows that evictions got in each other's way:
+	// the API server sleeps half a second after each conflict.
+	slowReply = 450 * time.Millisecond
+	// firstProbe and mostProbe are how long a closed budget that nobody has
+	// touched is believed; it doubles with each probe that finds it closed.
+	firstProbe = 2 * time.Second
+	mostProbe  = 16 * time.Second
+	// firstWindow and mostWindow bound the time over which agents that want the
+	// same budget spread their next try.
+	firstWindow = 250 * time.Millisecond
+	mostWindow  = 4 * time.Second
+)
+
+// guard is one PodDisruptionBudget as a drain uses it: what the API server says
+// of it, and how the drain's own calls fare with it. Many agents may share one
+// budget, and there is nobody to tell them apart: each learns from refusals and
+// slow replies, as stations on one cable do. It takes no clock.
+type guard struct {
+	namespace  string
+	selector   labels.Selector
+	generation int64
+
+	// current is whether its controller has seen its newest form; allowed is
+	// what it then allows, and changed when that was last heard.
+	current bool
+	allowed int32
+	changed time.Time
+
+	// limit is how many calls may be under way, inFlight how many are, and passed
+	// how many passed since limit was last changed.
+	limit, inFlight, passed int
+	// probe is how long a closed budget is believed, probed the last try.
+	probe  time.Duration
+	probed time.Time
+	// window is the time to spread tries over, hold the end of the present wait.
+	window time.Duration
+	hold   time.Time
+}
+
+// newGuard reads a budget.
+func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time) *guard {
+	g := &guard{namespace: pdb.Namespace, generation: -1, limit: firstAtOnce, probe: firstProbe}
+	g.learn(pdb, now, nil)
+	return g
+}
+
+// learn takes in what the API server shows of the budget and says whether it may
+// cover other pods now. When it has just opened, everybody who was refused before
+// would come at once: their tries are spread, and by then the watch may show who
+// was faster. spread returns a random part of its argument.
+func (g *guard) learn(
+	pdb *policyv1.PodDisruptionBudget, now time.Time, spread func(time.Duration) time.Duration,
+) (moved bool) {
+	if moved = g.generation != pdb.Generation; moved {
+		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+		if err != nil {
+			// The API server lets none pass that cannot be read.
+			selector = labels.Nothing()
+		}
+		g.selector, g.generation = selector, pdb.Generation
+	}
+	opens := g.allowed <= 0 && pdb.Status.DisruptionsAllowed > 0
+	g.current = pdb.Status.ObservedGeneration >= pdb.Generation
+	g.allowed, g.changed = pdb.Status.DisruptionsAllowed, now
+	if opens && g.window > 0 {
+		g.hold = latest(g.hold, now.Add(spread(g.window)))
+	}
+	return moved
+}
+
+// covers says whether the budget guards the pod.
+func (g *guard) covers(pod *corev1.Pod) bool {
+	return g.namespace == pod.Namespace && g.selector.Matches(labels.Set(pod.Labels))
+}
+
+// next says when a pod of the budget may be asked next; a moment that has come
+// means now, as far as there is room.
+func (g *guard) next() time.Time {
+	if g.current && g.allowed <= 0 {
+		return latest(g.hold, latest(g.changed, g.probed).Add(g.probe))
+	}
+	return g.hold
+}
+
+// room says whether another call may begin now.
+func (g *guard) room() bool {
+	limit := g.limit
+	switch {
+	case !g.current:
+		// Nobody knows; a stale budget says the same to every one of them.
+		limit = 1
+	case g.allowed <= 0:
+		limit = 1
+	default:
+		limit = min(limit, int(g.allowed))
+	}
+	return g.inFlight < limit
+}
+
+// begin notes that a call begins.
+func (g *guard) begin(now time.Time) {
+	g.inFlight++
+	g.probed = now
+}
+
+// end takes in the reply to a call that took as long as took.
+func (g *guard) end(verdict Verdict, took time.Duration, now time.Time, spread func(time.Duration) time.Duration) {
+	g.inFlight--
+	switch verdict {
+	case Accepted:
+		// One more for each round that passed as a whole.
+		if g.passed++; g.passed >= g.limit {
+			g.limit, g.passed = min(g.limit+1, mostAtOnce), 0
+		}
+		g.window /= 2
+		g.probe = firstProbe
+		// What the watch will say in a moment.
+		g.allowed = max(0, g.allowed-1)
+	case BudgetClosed:
+		if g.current && g.allowed <= 0 {
+			g.probe = min(2*g.probe, mostProbe)
+		}
+		g.allowed, g.changed = 0, now
+		g.widen(now, spread)
+	case BudgetContended:
+		g.widen(now, spread)
+		took = max(took, slowReply)
+	case Gone, OtherPod, BudgetStale, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized, Overloaded, Unreachable:
+	}
+	if took >= slowReply {
+		g.limit, g.passed = max(1, g.limit/2), 0
+	}
+}
+
+// widen spreads the next tries of all who were refused over more time.
+func (g *guard) widen(now time.Time, spread func(time.Duration) time.Duration) {
+	g.window = min(max(firstWindow, 2*g.window), mostWindow)
+	g.hold = now.Add(spread(g.window))
+}

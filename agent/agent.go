@@ -81,29 +81,29 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	feed := a.Node.Watch(ctx)
 
 	cordon := a.cordon(ctx, notice, countdown)
-	plan, pods := a.plan(ctx, notice, feed, countdown)
+	plan, pods, err := a.plan(ctx, notice, feed, countdown)
 	cordon.wait(cordonWait)
 	report := a.move(ctx, plan, pods, feed, countdown, cordon)
+	if err != nil {
+		report.Unread = err.Error()
+	}
 	a.report(ctx, notice, report)
 }
 
-// plan reads the node's pods and decides about each. It returns an empty plan
-// when they could not be read before the time was up.
+// plan reads the node's pods and decides about each. When they could not be read
+// before the time was up it returns the reason with an empty plan.
 func (a *Agent) plan(
 	ctx context.Context, notice Notice, feed *drain.Feed, countdown *drain.Countdown,
-) (drain.Plan, []corev1.Pod) {
+) (drain.Plan, []corev1.Pod, error) {
 	budget, _ := countdown.Budget()
 	ctx, cancel := context.WithDeadline(ctx, budget.GiveUpAt())
 	defer cancel()
 	pods, err := feed.Snapshot(ctx)
-	if err != nil {
-		a.Log.Error("Planned nothing", "notice", notice.ID, "err", err)
-	}
 	budget, _ = countdown.Budget()
 	plan := drain.NewPlan(a.Node.Name(), pods, budget, a.Policy)
 	a.Log.Info("Planned drain", "notice", notice.ID, "deadline", plan.Deadline,
 		"reserveSeconds", plan.ReserveSeconds, "moves", plan.Moves, "skips", plan.Skips)
-	return plan, pods
+	return plan, pods, err
 }
 
 // move carries out the plan, and takes the node out of its load balancers while

@@ -62,6 +62,19 @@ func TestANoticeEmptiesTheNodeAndEveryPodIsReported(t *testing.T) {
 	})
 }
 
+func TestANodeWhosePodsCannotBeReadIsReportedAsSuchAndNotAsEmpty(t *testing.T) {
+	t.Parallel()
+	play(t, somePods(), func(s *scene) {
+		s.node.breakDown(context.DeadlineExceeded, watching)
+		s.says(fromThenOn)
+		s.begin()
+		s.at(endsAt + time.Second)
+		if report := s.report(); report.Unread == "" || report.Complete() {
+			s.Errorf("unread is %q and complete %v", report.Unread, report.Complete())
+		}
+	})
+}
+
 func TestThePlanIsLoggedBeforeTheFirstPodIsTouched(t *testing.T) {
 	t.Parallel()
 	play(t, somePods(), func(s *scene) {

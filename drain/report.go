@@ -76,6 +76,9 @@ type CordonOutcome struct {
 
 // Report is the whole story of one drain.
 type Report struct {
+	// Unread is why the node's pods could not be read before the time was up;
+	// empty when they were. The plan is empty then, for want of knowing better.
+	Unread string        `json:"unread,omitempty"`
 	Plan   Plan          `json:"plan"`
 	Cordon CordonOutcome `json:"cordon"`
 	// Balancers says how the node left the external load balancers.
@@ -86,8 +89,10 @@ type Report struct {
 	Ended time.Time `json:"ended"`
 }
 
-// Complete says whether every pod that had to leave has left.
-func (r Report) Complete() bool { return r.Count(Lost)+r.Count(CalledOff) == 0 }
+// Complete says whether every pod that had to leave is known to have left.
+func (r Report) Complete() bool {
+	return r.Unread == "" && r.Count(Lost)+r.Count(CalledOff) == 0
+}
 
 // Count returns how many pods took path.
 func (r Report) Count(path Path) int {

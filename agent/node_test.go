@@ -59,6 +59,7 @@ const (
 	evict    = "evict pod"
 	remove   = "delete pod"
 	disrupt  = "mark pod"
+	announce = "announce deadline"
 	services = "list services"
 	others   = "list nodes"
 	exclude  = "exclude node"
@@ -293,6 +294,10 @@ func (n *memoryNode) stop(ref drain.PodRef, grace time.Duration) error {
 
 func (n *memoryNode) MarkDisrupted(ctx context.Context, _ drain.PodRef, _, _ string) error {
 	return n.begin(ctx, disrupt)
+}
+
+func (n *memoryNode) Announce(ctx context.Context, _ drain.PodRef, _ time.Time) error {
+	return n.begin(ctx, announce)
 }
 
 func (n *memoryNode) LocalServices(ctx context.Context) ([]corev1.Service, error) {

@@ -197,11 +197,25 @@ func (c *Client) deleteOptions(pod PodRef, grace time.Duration) *metav1.DeleteOp
 	}
 }
 
+// Announce writes the moment at which the machine may die into the pod's
+// [DeadlineAnnotation].
+func (c *Client) Announce(ctx context.Context, pod PodRef, deadline time.Time) error {
+	err := c.patchPod(ctx, pod, "", map[string]any{"metadata": map[string]any{
+		// A patch of another UID is refused with 422.
+		"uid":         pod.UID,
+		"annotations": map[string]string{DeadlineAnnotation: deadline.UTC().Format(time.RFC3339)},
+	}})
+	if err != nil {
+		return fmt.Errorf("announcing the deadline to pod %q: %w", pod, err)
+	}
+	return nil
+}
+
 // MarkDisrupted sets the DisruptionTarget condition that an eviction would have
 // set, so that a Job's podFailurePolicy does not count a deletion as the
 // application's failure. reason is in CamelCase.
 func (c *Client) MarkDisrupted(ctx context.Context, pod PodRef, reason, message string) error {
-	body, err := json.Marshal(map[string]any{
+	err := c.patchPod(ctx, pod, "status", map[string]any{
 		// A patch of another UID is refused with 422.
 		"metadata": map[string]any{"uid": pod.UID},
 		"status": corev1.PodStatus{Conditions: []corev1.PodCondition{{
@@ -209,14 +223,23 @@ func (c *Client) MarkDisrupted(ctx context.Context, pod PodRef, reason, message 
 			Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
 		}}},
 	})
-	if err == nil {
-		err = c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).Namespace(pod.Namespace).
-			Resource("pods").Name(pod.Name).SubResource("status").
-			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: c.dryRun}, parameterCodec).
-			Body(body).Do(ctx).Error()
-	}
 	if err != nil {
 		return fmt.Errorf("marking pod %q as disrupted: %w", pod, err)
 	}
 	return nil
+}
+
+// patchPod sends a strategic merge patch of the pod or of its subresource.
+func (c *Client) patchPod(ctx context.Context, pod PodRef, subresource string, patch any) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	request := c.core.Patch(types.StrategicMergePatchType).MaxRetries(0).
+		Namespace(pod.Namespace).Resource("pods").Name(pod.Name)
+	if subresource != "" {
+		request = request.SubResource(subresource)
+	}
+	return request.VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, DryRun: c.dryRun}, parameterCodec).
+		Body(body).Do(ctx).Error()
 }

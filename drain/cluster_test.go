@@ -274,6 +274,19 @@ func (c *cluster) check(r *resident, ref PodRef, grace time.Duration) {
 	}
 }
 
+// Announce writes the deadline into the pod, as the API server would.
+func (c *cluster) Announce(_ context.Context, ref PodRef, deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.pods[ref.Namespace+"/"+ref.Name]
+	if r == nil || r.pod.UID != ref.UID {
+		return fmt.Errorf("pod %q is not there", ref)
+	}
+	r.pod = r.pod.DeepCopy()
+	r.pod.Annotations[DeadlineAnnotation] = deadline.UTC().Format(time.RFC3339)
+	return nil
+}
+
 // drill is a drain of the cluster.
 type drill struct {
 	notice      time.Duration

@@ -18,6 +18,7 @@ type Node interface {
 	Evict(ctx context.Context, pod PodRef, grace time.Duration) error
 	Delete(ctx context.Context, pod PodRef, grace time.Duration) error
 	MarkDisrupted(ctx context.Context, pod PodRef, reason, message string) error
+	Announce(ctx context.Context, pod PodRef, deadline time.Time) error
 }
 
 // Mover carries out a plan: it tells every pod of it to leave, in order and in
@@ -70,7 +71,7 @@ func (m *Mover) Move(
 	countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Mover: m, plan: plan, results: make(chan result), limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
+	r := &run{Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
 	defer r.calls.Wait()
 	defer cancel()
 
@@ -88,6 +89,7 @@ func (m *Mover) Move(
 		if ctx.Err() != nil || r.finished(now) || !now.Before(budget.GiveUpAt()) {
 			return r.end(ctx, budget)
 		}
+		r.announce(ctx, now)
 		timer := time.NewTimer(r.start(ctx, budget, now).Sub(now))
 		select {
 		case change := <-changes:
@@ -96,6 +98,8 @@ func (m *Mover) Move(
 			r.learn(change, time.Now())
 		case result := <-r.results:
 			r.hear(result, time.Now())
+		case p := <-r.told:
+			p.wasAnnounced()
 		case <-tightened:
 		case <-cordoned:
 			cordoned, r.cordonedAt = nil, time.Now()
@@ -114,7 +118,9 @@ type run struct {
 	cordonedAt time.Time
 	inFlight   int
 	results    chan result
-	calls      sync.WaitGroup
+	// told gets the pods that were told the deadline, or could not be.
+	told  chan *progress
+	calls sync.WaitGroup
 	// guards are the disruption budgets of all namespaces.
 	guards map[types.UID]*guard
 	// limits end the evictions under way when their time is up.
@@ -138,6 +144,29 @@ func (r *run) add(move Move) {
 	}
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
+}
+
+// announce tells the deadline to the pods that asked and have not been told this
+// one. Their eviction waits for the reply, but not for long.
+func (r *run) announce(ctx context.Context, now time.Time) {
+	for _, p := range r.moves {
+		if !p.unannounced(r.plan.Deadline) {
+			continue
+		}
+		deadline := r.plan.Deadline
+		p.announce(deadline, now)
+		r.calls.Go(func() {
+			call, cancel := context.WithTimeout(ctx, urgentTimeout)
+			defer cancel()
+			if err := r.Node.Announce(call, p.PodRef, deadline); err != nil {
+				r.Log.DebugContext(ctx, "Left deadline untold", "pod", p.String(), "err", err)
+			}
+			select {
+			case r.told <- p:
+			case <-ctx.Done():
+			}
+		})
+	}
 }
 
 // learn takes in what the watch shows of a disruption budget.

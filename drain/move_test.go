@@ -152,3 +152,53 @@ func TestADrainThatIsCalledOffSaysSo(t *testing.T) {
 		}
 	})
 }
+
+func TestAPodThatAsksForTheDeadlineIsToldItBeforeItIsEvicted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		asking := &resident{pod: newPod("asking"), ends: time.Second}
+		asking.pod.Annotations = map[string]string{DeadlineAnnotation: ""}
+		told := ""
+		asking.fault = func(string, int) fault {
+			told = asking.pod.Annotations[DeadlineAnnotation]
+			return fault{}
+		}
+		c.run(asking)
+		c.drain(t.Context(), &drill{notice: 2 * time.Minute})
+		if want := c.began.Add(2 * time.Minute).UTC().Format(time.RFC3339); told != want {
+			t.Errorf("when it was evicted the pod had been told %q, want %q", told, want)
+		}
+	})
+}
+
+func TestAPodThatWaitsForItsCompletionRunsUntilItsLatestMoment(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		completes time.Duration
+		path      Path
+	}{
+		"it completes by itself":      {completes: 50 * time.Second, path: Finished},
+		"it needs more than there is": {completes: time.Hour, path: Evicted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cluster := newCluster(t)
+				job := &resident{pod: newPod("job"), ends: time.Second}
+				job.pod.Annotations = map[string]string{WaitAnnotation: "true"}
+				cluster.run(job)
+				timer := time.AfterFunc(c.completes, func() { cluster.finish(job) })
+				defer timer.Stop()
+				_, outcomes := cluster.drain(t.Context(), &drill{notice: 2 * time.Minute})
+				if outcomes[0].Path != c.path {
+					t.Errorf("the pod took the path %s, want %s", outcomes[0].Path, c.path)
+				}
+				// 120 s of notice, 5 s of reserve and 30 s of grace.
+				if at := outcomes[0].ToldAt.Sub(cluster.began); c.path == Evicted && at != 85*time.Second {
+					t.Errorf("the pod was told to stop after %s, want 85s", at)
+				}
+			})
+		})
+	}
+}

@@ -9,6 +9,13 @@ const (
 	StateAnnotation = prefix + "interruption"
 	// TaintKey keeps pods off the node; its value is the kind of notice.
 	TaintKey = prefix + "interruption"
+	// WaitAnnotation on a pod, with the value "true", asks to be left running
+	// until its latest moment, in the hope that it completes.
+	WaitAnnotation = prefix + "wait-for-completion"
+	// DeadlineAnnotation on a pod, with whatever value, asks to be told when the
+	// machine may die: its value becomes that moment as RFC 3339 in UTC, before
+	// the pod is told to stop. A downward-API volume shows it to the containers.
+	DeadlineAnnotation = prefix + "deadline"
 	// ExcludeLabel takes a node out of external load balancers. The key is
 	// Kubernetes' own (KEP-1143); its presence counts, not its value.
 	ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"

@@ -37,6 +37,7 @@ var Permissions = []Permission{
 	{"", "watch", "pods", "", "to see pods leave"},
 	{"", "create", "pods", "eviction", "to evict within disruption budgets"},
 	{"", "delete", "pods", "", "to tell a pod to stop whose budget never opens"},
+	{"", "patch", "pods", "", "to tell a pod that asks the deadline"},
 	{"", "patch", "pods", "status", "to set DisruptionTarget on a pod that is deleted"},
 	{"policy", "list", "poddisruptionbudgets", "", "to know which evictions can pass"},
 	{"policy", "watch", "poddisruptionbudgets", "", "to see when they can"},

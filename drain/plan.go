@@ -43,6 +43,8 @@ type Move struct {
 	DetachSeconds int64 `json:"detachSeconds,omitempty"`
 	// NotBefore delays the first call; zero does not.
 	NotBefore time.Time `json:"notBefore,omitzero"`
+	// Announce is true when the pod asked to be told the deadline first.
+	Announce bool `json:"announce,omitempty"`
 	// ForceAt is when its budget is no longer honoured; see [Budget.ForceAt].
 	ForceAt time.Time `json:"forceAt"`
 }
@@ -125,6 +127,11 @@ func decide(pod *corev1.Pod, budget Budget, policy Policy) (Move, SkipReason) {
 		move.DetachSeconds = int64(policy.VolumeDetach / time.Second)
 	}
 	move.ForceAt = budget.ForceAt(move.Grace(), move.Detach())
+	if pod.Annotations[WaitAnnotation] == "true" {
+		move.NotBefore = move.ForceAt
+	}
+	_, asks := pod.Annotations[DeadlineAnnotation]
+	move.Announce = asks && move.Action == Evict
 	return move, ""
 }
 

@@ -32,6 +32,8 @@ type progress struct {
 	pod *corev1.Pod
 	// guards are the disruption budgets that cover it.
 	guards []*guard
+	// announced is the deadline that the pod was told, zero when none was.
+	announced time.Time
 	// never is set once no waiting can open the pod's budget.
 	never bool
 	// last is what the last call sent; lost is what an earlier one sent whose
@@ -78,6 +80,27 @@ func (p *progress) opens(now time.Time) time.Time {
 
 // admitted says whether the pod's budget takes another call now.
 func (p *progress) admitted() bool { return len(p.guards) != 1 || p.guards[0].room() }
+
+// unannounced says whether the pod asked for deadline and was not told it.
+func (p *progress) unannounced(deadline time.Time) bool {
+	return p.Announce && p.phase != done && !p.announced.Equal(deadline)
+}
+
+// announce notes that the pod is being told deadline. Its first eviction waits
+// until it was.
+func (p *progress) announce(deadline, now time.Time) {
+	p.announced = deadline
+	if p.phase == waiting && p.out.Tries == 0 {
+		p.retryAt = now.Add(urgentTimeout)
+	}
+}
+
+// wasAnnounced ends the wait of announce.
+func (p *progress) wasAnnounced() {
+	if p.out.Tries == 0 {
+		p.retryAt = time.Time{}
+	}
+}
 
 // far is a moment that never comes within a drain.
 func far(now time.Time) time.Time { return now.Add(idle) }

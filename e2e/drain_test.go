@@ -246,3 +246,23 @@ func TestAPodBoundAfterTheSnapshotJoinsThePlan(t *testing.T) {
 	}
 	s.noneLost()
 }
+
+func TestAPodThatAsksIsToldTheDeadlineBeforeItIsToldToStop(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, lab.Shared(t))
+	s.run(1, pods{name: "trainer", replicas: 1, asks: drain.DeadlineAnnotation + `: ""`}.manifest(s))
+	pod := s.watchPod("trainer")
+	a := s.ready()
+	s.interrupt(30 * time.Second)
+	s.report(a, 35*time.Second)
+
+	<-pod.done
+	told, err := time.Parse(time.RFC3339, pod.told)
+	if err != nil {
+		t.Fatalf("the pod was told %q: %v", pod.told, err)
+	}
+	if off := told.Sub(s.noticed.Add(30 * time.Second)).Abs(); off > 3*time.Second {
+		t.Errorf("the pod was told a moment that is %s off", off)
+	}
+	s.noneLost()
+}

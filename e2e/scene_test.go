@@ -247,6 +247,7 @@ type pods struct {
 	exits    time.Duration // 1s if zero
 	ready    time.Duration // 1s if zero
 	labels   string        // more labels, as "key: value, key: value"
+	asks     string        // more annotations, likewise
 	spec     string        // more lines of the pod's spec, as flow mapping entries
 }
 
@@ -256,8 +257,8 @@ func (p pods) manifest(s *scene) string {
 	if p.labels != "" {
 		labels += ", " + p.labels
 	}
-	meta := fmt.Sprintf(`labels: {%s}, annotations: {%s: %s, %s: %s}`, labels,
-		lab.ExitsAfter, cmp.Or(p.exits, time.Second), lab.ReadyAfter, cmp.Or(p.ready, time.Second))
+	meta := fmt.Sprintf(`labels: {%s}, annotations: {%s: %s, %s: %s, %s}`, labels,
+		lab.ExitsAfter, cmp.Or(p.exits, time.Second), lab.ReadyAfter, cmp.Or(p.ready, time.Second), p.asks)
 	spec := fmt.Sprintf(`{terminationGracePeriodSeconds: %d, nodeSelector: {lab.ebbtide.dev/scene: %s}, containers: [{name: c, image: none}]`,
 		int(cmp.Or(p.grace, 5*time.Second).Seconds()), s.namespace)
 	if p.spec != "" {
@@ -297,6 +298,8 @@ func stateOf(t *testing.T, boot drain.Boot, lead time.Duration) drain.State {
 type watched struct {
 	done   chan struct{}
 	marked bool
+	// told is the deadline that the pod was told before it was told to stop.
+	told string
 }
 
 // watchPod follows the pod whose name begins with app until it is gone, and
@@ -312,6 +315,9 @@ func (s *scene) watchPod(app string) *watched {
 			pod, ok := event.Object.(*corev1.Pod)
 			if !ok || pod.Spec.NodeName != s.doomed.Name() {
 				continue
+			}
+			if pod.DeletionTimestamp == nil {
+				w.told = pod.Annotations[drain.DeadlineAnnotation]
 			}
 			for _, condition := range pod.Status.Conditions {
 				if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {

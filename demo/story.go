@@ -69,8 +69,7 @@ func (s *stage) play(ctx context.Context, screen *screen, notice time.Duration) 
 		return evidence{}, err
 	}
 	clock.say(deadline, loud, "the end   %s is gone", doomed)
-	//nolint:contextcheck // lab.Requests bounds itself.
-	return s.gather(evidence{noticed: began, deadline: deadline, cordoned: cordoned})
+	return s.gather(ctx, evidence{noticed: began, deadline: deadline, cordoned: cordoned})
 }
 
 // watchCordon returns when it saw the node unschedulable, or a zero time.
@@ -95,12 +94,12 @@ func (s *stage) allEnded(ctx context.Context) error {
 }
 
 // gather completes seen by what is asked for after the end.
-func (s *stage) gather(seen evidence) (evidence, error) {
+func (s *stage) gather(ctx context.Context, seen evidence) (evidence, error) {
 	var err error
 	seen.kubernetes = s.lab.Version()
 	seen.records = s.lab.Records()
 	seen.metadata = s.metadata.Log()
-	if seen.requests, err = s.lab.Requests(lab.ServiceAccountUser(agentNamespace, agentName)); err != nil {
+	if seen.requests, err = s.lab.Requests(ctx, lab.ServiceAccountUser(agentNamespace, agentName)); err != nil {
 		return seen, err
 	}
 	for _, record := range s.agent.Records() {

@@ -183,7 +183,7 @@ func outcome(t *testing.T, report drain.Report, prefix string) drain.PodOutcome 
 // requests returns what this scene's agents asked of the API server.
 func (s *scene) requests() []lab.Request {
 	s.t.Helper()
-	requests, err := s.lab.Requests(s.user)
+	requests, err := s.lab.Requests(s.t.Context(), s.user)
 	s.must(err)
 	return requests
 }

@@ -59,8 +59,8 @@ const inFlight = 2 * time.Second
 // before the call is in it with its code, because the API server writes its audit
 // log before it handles a request and again before it is done with it. A request
 // still under way two seconds later, and a watch that goes on, are in it as well.
-func (l *Lab) Requests(user string) ([]Request, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), inFlight)
+func (l *Lab) Requests(ctx context.Context, user string) ([]Request, error) {
+	ctx, cancel := context.WithTimeout(ctx, inFlight)
 	defer cancel()
 	var requests []Request
 	err := poll(ctx, func(context.Context) (bool, error) {

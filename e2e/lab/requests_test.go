@@ -47,7 +47,7 @@ func TestRequestsAreCompleteAtOnce(t *testing.T) {
 			})
 		}
 		group.Wait()
-		requests, err := l.Requests(user)
+		requests, err := l.Requests(t.Context(), user)
 		must(t, err)
 		if want := (round + 1) * parallel; len(requests) != want {
 			t.Fatalf("%d requests after %d replies, want all of them", len(requests), want)
@@ -87,7 +87,7 @@ func TestRequestsTellWhatWasAskedFor(t *testing.T) {
 	must(t, err)
 	defer watch.Stop()
 
-	got, err := l.Requests(user)
+	got, err := l.Requests(t.Context(), user)
 	must(t, err)
 	for i := range got {
 		if got[i].Time.IsZero() || got[i].Path == "" || got[i].UserAgent == "" {

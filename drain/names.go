@@ -19,6 +19,12 @@ const (
 	// ExcludeLabel takes a node out of external load balancers. The key is
 	// Kubernetes' own (KEP-1143); its presence counts, not its value.
 	ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
+	// HandOverAnnotation on a Pod is its author's [HandOverPolicy].
+	HandOverAnnotation = prefix + "hand-over"
+	// HandedOverKey marks a pod that is handed over: as a label, by which such
+	// pods are counted, with the pod-template-hash that was taken off; as an
+	// annotation with the [HandOver] as JSON.
+	HandedOverKey = prefix + "handed-over"
 	// FieldManager is the name under which the API server records our writes.
 	FieldManager = "ebbtide-agent"
 )

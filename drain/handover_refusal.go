@@ -1,0 +1,370 @@
+package drain
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Refusal says why a pod is not handed over; empty when it is. The values are
+// stable: they are part of the report.
+type Refusal string
+
+// The refusals.
+const (
+	// NotOfADeployment: no ReplicaSet of a Deployment owns it, so nobody would
+	// replace it while it is there.
+	NotOfADeployment Refusal = "NotOfADeployment"
+	// ArgoRollout: its ReplicaSet is an Argo Rollout's, which counts and picks
+	// its pods by rules of its own.
+	ArgoRollout Refusal = "ArgoRollout"
+	// AlreadyEnding: it was deleted, or its containers have ended.
+	AlreadyEnding Refusal = "AlreadyEnding"
+	// NotRunning: it has not started; its eviction takes no budget.
+	NotRunning Refusal = "NotRunning"
+	// AlreadyHanded: it is handed over, by an earlier drain perhaps.
+	AlreadyHanded Refusal = "AlreadyHanded"
+	// NotTheCurrentReplicaSet: its Deployment is moving away from its template,
+	// and would not make another of it.
+	NotTheCurrentReplicaSet Refusal = "NotTheCurrentReplicaSet"
+	// Recreate: its Deployment must never run two at a time.
+	Recreate Refusal = "Recreate"
+	// Paused: somebody holds its Deployment back.
+	Paused Refusal = "Paused"
+	// RollingOut: its Deployment is between two templates; ask again later.
+	RollingOut Refusal = "RollingOut"
+	// NoSurge: its Deployment may have no pod too many.
+	NoSurge Refusal = "NoSurge"
+	// SurgeInUse: as many of its Deployment's pods are handed over, on any node,
+	// as it may have too many; ask again later.
+	SurgeInUse Refusal = "SurgeInUse"
+	// ReplicaFailure: its Deployment cannot make pods just now.
+	ReplicaFailure Refusal = "ReplicaFailure"
+	// ServiceSelectsOnHash, BudgetSelectsOnHash, PolicySelectsOnHash and
+	// AffinitySelectsOnHash: a Service, PodDisruptionBudget, NetworkPolicy or
+	// the affinity of another pod would take it for another without its
+	// pod-template-hash.
+	ServiceSelectsOnHash  Refusal = "ServiceSelectsOnHash"
+	BudgetSelectsOnHash   Refusal = "BudgetSelectsOnHash"
+	PolicySelectsOnHash   Refusal = "PolicySelectsOnHash"
+	AffinitySelectsOnHash Refusal = "AffinitySelectsOnHash"
+	// ReadWriteOnce: it holds a volume that one node at a time may mount.
+	ReadWriteOnce Refusal = "ReadWriteOnce"
+	// HostPort: it holds a port of its node; there may be no other node with
+	// that port free.
+	HostPort Refusal = "HostPort"
+	// QuotaFull: a ResourceQuota has no room for one more of it.
+	QuotaFull Refusal = "QuotaFull"
+)
+
+// Refusals lists every refusal, for metrics that are born at zero.
+var Refusals = []Refusal{
+	NotOfADeployment, ArgoRollout, AlreadyEnding, NotRunning, AlreadyHanded, NotTheCurrentReplicaSet, Recreate, Paused,
+	RollingOut, NoSurge, SurgeInUse, ReplicaFailure, ServiceSelectsOnHash, BudgetSelectsOnHash, PolicySelectsOnHash,
+	AffinitySelectsOnHash, ReadWriteOnce, HostPort, QuotaFull,
+}
+
+// Passes says whether the same pod may be handed over a moment later.
+func (r Refusal) Passes() bool { return r == SurgeInUse || r == RollingOut }
+
+// refusePod says what the pod itself has against a hand-over.
+func refusePod(pod *corev1.Pod) Refusal {
+	_, handed := pod.Labels[HandedOverKey]
+	_, hashed := pod.Labels[hashLabel]
+	switch {
+	case pod.DeletionTimestamp != nil, finished(pod):
+		return AlreadyEnding
+	case handed:
+		return AlreadyHanded
+	case !ownedBy(pod, "ReplicaSet"), !hashed:
+		return NotOfADeployment
+	case pod.Status.Phase != corev1.PodRunning:
+		return NotRunning
+	case holdsHostPort(pod):
+		return HostPort
+	}
+	return ""
+}
+
+// holdsHostPort: on the host's network the API server makes every port of a
+// container one of the host.
+func holdsHostPort(pod *corev1.Pod) bool {
+	if pod.Spec.HostNetwork {
+		return true
+	}
+	for _, containers := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range containers {
+			for _, port := range containers[i].Ports {
+				if port.HostPort != 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// refuseOwner says why the pods of a ReplicaSet cannot be handed over; owner is
+// the ReplicaSet's Deployment when there is no refusal.
+func refuseOwner(rs *appsv1.ReplicaSet) (owner *metav1.OwnerReference, _ Refusal) {
+	owner = metav1.GetControllerOf(rs)
+	switch {
+	case owner == nil:
+		return nil, NotOfADeployment
+	case owner.Kind == "Rollout" && strings.HasPrefix(owner.APIVersion, "argoproj.io/"):
+		return nil, ArgoRollout
+	case owner.Kind != "Deployment" || owner.APIVersion != appsv1.SchemeGroupVersion.String():
+		return nil, NotOfADeployment
+	}
+	return owner, ""
+}
+
+// refuseDeployment says what a Deployment has against the hand-over of a pod of
+// its ReplicaSet rs, of which handed over are others already.
+func refuseDeployment(deployment *appsv1.Deployment, rs *appsv1.ReplicaSet, handed int) Refusal {
+	status := &deployment.Status
+	surge := maxSurge(deployment)
+	switch {
+	case deployment.Spec.Strategy.Type != appsv1.RollingUpdateDeploymentStrategyType:
+		return Recreate
+	case deployment.Spec.Paused:
+		return Paused
+	case !isCurrent(deployment, rs):
+		return NotTheCurrentReplicaSet
+	case surge == 0:
+		return NoSurge
+	// Replicas that are not of the newest template are a rollout; replicas that
+	// are missing are not: in a storm some always are.
+	case status.ObservedGeneration < deployment.Generation, status.Replicas > status.UpdatedReplicas:
+		return RollingOut
+	case replicaFailure(deployment) != "":
+		return ReplicaFailure
+	case handed >= surge:
+		return SurgeInUse
+	}
+	return ""
+}
+
+// isCurrent says whether rs has the Deployment's newest template: its own label
+// apart, the same one, as the Deployment's controller compares them.
+func isCurrent(deployment *appsv1.Deployment, rs *appsv1.ReplicaSet) bool {
+	if !metav1.IsControlledBy(rs, deployment) || rs.DeletionTimestamp != nil || deployment.DeletionTimestamp != nil {
+		return false
+	}
+	of := rs.Spec.Template.DeepCopy()
+	delete(of.Labels, hashLabel)
+	return equality.Semantic.DeepEqual(of, &deployment.Spec.Template)
+}
+
+// maxSurge is how many pods a Deployment may have too many; a percentage of its
+// replicas is rounded up, as its controller does.
+func maxSurge(deployment *appsv1.Deployment) int {
+	rolling := deployment.Spec.Strategy.RollingUpdate
+	if rolling == nil || rolling.MaxSurge == nil {
+		return 0
+	}
+	surge, err := intstr.GetScaledValueFromIntOrPercent(rolling.MaxSurge, int(replicas(deployment)), true)
+	if err != nil {
+		return 0 // the API server lets none pass that cannot be read
+	}
+	return max(0, surge)
+}
+
+// replicas is how many pods a Deployment wants; the API's default is one.
+func replicas(deployment *appsv1.Deployment) int32 {
+	if deployment.Spec.Replicas == nil {
+		return 1
+	}
+	return *deployment.Spec.Replicas
+}
+
+// replicaFailure is why a Deployment's ReplicaSets cannot make pods; empty when
+// they can.
+func replicaFailure(deployment *appsv1.Deployment) string {
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue {
+			return condition.Reason + ": " + condition.Message
+		}
+	}
+	return ""
+}
+
+// surroundings is what else of a namespace speaks of its pods.
+type surroundings struct {
+	services   []corev1.Service
+	budgets    []policyv1.PodDisruptionBudget
+	policies   []networkingv1.NetworkPolicy
+	quotas     []corev1.ResourceQuota
+	affinities []affinity
+}
+
+// affinity is a pod selector in the affinity or anti-affinity of a pod.
+type affinity struct {
+	of       types.UID
+	selector *metav1.LabelSelector
+}
+
+// refuseSurroundings says what a pod's namespace has against its hand-over.
+func refuseSurroundings(pod *corev1.Pod, around *surroundings) Refusal {
+	before := labels.Set(pod.Labels)
+	after := labels.Set{HandedOverKey: before[hashLabel]}
+	for key, value := range before {
+		if key != hashLabel {
+			after[key] = value
+		}
+	}
+	changes := func(selector labels.Selector) bool { return selector.Matches(before) != selector.Matches(after) }
+	switch {
+	case anyService(around.services, changes):
+		return ServiceSelectsOnHash
+	case anyBudget(around.budgets, changes):
+		return BudgetSelectsOnHash
+	case anyPolicy(around.policies, changes):
+		return PolicySelectsOnHash
+	case anyAffinity(around.affinities, pod.UID, changes):
+		return AffinitySelectsOnHash
+	case !fits(pod, around.quotas):
+		return QuotaFull
+	}
+	return ""
+}
+
+func anyService(services []corev1.Service, changes func(labels.Selector) bool) bool {
+	for i := range services {
+		if selector := services[i].Spec.Selector; len(selector) > 0 && changes(labels.SelectorFromSet(selector)) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyBudget(budgets []policyv1.PodDisruptionBudget, changes func(labels.Selector) bool) bool {
+	for i := range budgets {
+		if changes(asSelector(budgets[i].Spec.Selector)) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyPolicy looks at the pods that a policy is about and at those that it lets
+// talk to them. A peer with a namespaceSelector may or may not mean the policy's
+// own namespace; it counts. Policies of other namespaces are not looked at: one
+// that names a hash there would have to change with every rollout here.
+func anyPolicy(policies []networkingv1.NetworkPolicy, changes func(labels.Selector) bool) bool {
+	for i := range policies {
+		spec := &policies[i].Spec
+		if changes(asSelector(&spec.PodSelector)) {
+			return true
+		}
+		var peers []networkingv1.NetworkPolicyPeer
+		for _, rule := range spec.Ingress {
+			peers = append(peers, rule.From...)
+		}
+		for _, rule := range spec.Egress {
+			peers = append(peers, rule.To...)
+		}
+		for _, peer := range peers {
+			if peer.PodSelector != nil && changes(asSelector(peer.PodSelector)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func anyAffinity(affinities []affinity, own types.UID, changes func(labels.Selector) bool) bool {
+	for _, term := range affinities {
+		if term.of != own && changes(asSelector(term.selector)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hashAffinities returns the selectors in the affinities of a pod that name the
+// hash; the API server has merged matchLabelKeys into them. The rest of a
+// namespace's pods need not be kept in memory.
+func hashAffinities(pod *corev1.Pod) []affinity {
+	var terms []corev1.PodAffinityTerm
+	if a := pod.Spec.Affinity; a != nil {
+		if own := a.PodAffinity; own != nil {
+			terms = append(terms, own.RequiredDuringSchedulingIgnoredDuringExecution...)
+			terms = append(terms, unweighted(own.PreferredDuringSchedulingIgnoredDuringExecution)...)
+		}
+		if own := a.PodAntiAffinity; own != nil {
+			terms = append(terms, own.RequiredDuringSchedulingIgnoredDuringExecution...)
+			terms = append(terms, unweighted(own.PreferredDuringSchedulingIgnoredDuringExecution)...)
+		}
+	}
+	var found []affinity
+	for _, term := range terms {
+		if namesHash(term.LabelSelector) {
+			found = append(found, affinity{pod.UID, term.LabelSelector})
+		}
+	}
+	return found
+}
+
+func unweighted(weighted []corev1.WeightedPodAffinityTerm) []corev1.PodAffinityTerm {
+	terms := make([]corev1.PodAffinityTerm, 0, len(weighted))
+	for i := range weighted {
+		terms = append(terms, weighted[i].PodAffinityTerm)
+	}
+	return terms
+}
+
+func namesHash(selector *metav1.LabelSelector) bool {
+	if selector == nil {
+		return false
+	}
+	for _, expression := range selector.MatchExpressions {
+		if expression.Key == hashLabel {
+			return true
+		}
+	}
+	_, named := selector.MatchLabels[hashLabel]
+	return named
+}
+
+// asSelector reads a selector; nil selects nothing. The API server lets none pass
+// that cannot be read.
+func asSelector(selector *metav1.LabelSelector) labels.Selector {
+	read, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return labels.Nothing()
+	}
+	return read
+}
+
+// shareable says whether pods of two nodes can mount a claim at a time.
+func shareable(claim *corev1.PersistentVolumeClaim) bool {
+	return slices.ContainsFunc(claim.Spec.AccessModes, func(mode corev1.PersistentVolumeAccessMode) bool {
+		return mode == corev1.ReadWriteMany || mode == corev1.ReadOnlyMany
+	})
+}
+
+// availableAt says whether a pod has been Ready for that many seconds, as a
+// ReplicaSet counts it.
+func availableAt(pod *corev1.Pod, minReadySeconds int32, now time.Time) bool {
+	if !ready(pod) {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			at := condition.LastTransitionTime.Add(time.Duration(minReadySeconds) * time.Second)
+			return !at.After(now)
+		}
+	}
+	return false
+}

@@ -1,0 +1,97 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// undoTries is how often an undo is tried against others who write the pod at the
+// same time: a kubelet does so now and then, and never in a loop.
+const undoTries = 5
+
+var errContended = errors.New("it was changed each time before it could be written")
+
+// Undo gives a pod back to the ReplicaSet that it was taken from, which then
+// deletes the replacement. It says whether it did: a pod that is gone, ending or
+// not handed over needs nothing, and one whose ReplicaSet is no longer its
+// Deployment's newest stays with the Deployment, since the ReplicaSet would not
+// keep it; such a pod should be evicted. It works on pods that an earlier agent
+// has handed over. Four requests.
+func (h *HandOvers) Undo(ctx context.Context, ref PodRef) (undone bool, err error) {
+	undone, err = h.takeBack(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	h.mu.Lock()
+	delete(h.begun, ref.UID)
+	// The counts are one too high now; they are read again when they are needed.
+	delete(h.handed, ref.Namespace)
+	h.mu.Unlock()
+	return undone, nil
+}
+
+func (h *HandOvers) takeBack(ctx context.Context, ref PodRef) (bool, error) {
+	for range undoTries {
+		pod, handOver, err := h.handedPod(ctx, ref)
+		if err != nil || handOver == nil {
+			return false, err
+		}
+		current, err := h.isStillCurrent(ctx, pod, *handOver)
+		if err != nil || !current {
+			return false, err
+		}
+		_, err = h.client.changeOwner(ctx, "taking back", ref, takeBackPatch(pod, *handOver))
+		switch {
+		case err == nil:
+			return h.client.dryRun == nil, nil
+		case apierrors.IsNotFound(err):
+			return false, nil
+		case !apierrors.IsConflict(err):
+			return false, err
+		}
+	}
+	return false, fmt.Errorf("taking back pod %q: %w", ref, errContended)
+}
+
+// handedPod reads a pod and what it carries; that is nil where there is nothing to
+// take back or to wait for.
+func (h *HandOvers) handedPod(ctx context.Context, ref PodRef) (*corev1.Pod, *HandOver, error) {
+	pod, err := h.client.pod(ctx, ref.Namespace, ref.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, err
+	case pod.UID != ref.UID, pod.DeletionTimestamp != nil, finished(pod):
+		return pod, nil, nil
+	}
+	handOver, err := HandedOver(pod)
+	return pod, handOver, err
+}
+
+// isStillCurrent says whether the ReplicaSet that pod was taken from is there, and
+// the newest of the Deployment that owns the pod.
+func (h *HandOvers) isStillCurrent(ctx context.Context, pod *corev1.Pod, handOver HandOver) (bool, error) {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return false, nil
+	}
+	deployment, err := h.client.deployment(ctx, pod.Namespace, owner.Name)
+	var rs *appsv1.ReplicaSet
+	if err == nil {
+		rs, err = h.client.replicaSet(ctx, pod.Namespace, handOver.ReplicaSet)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return deployment.UID == owner.UID && rs.UID == handOver.ReplicaSetUID && isCurrent(deployment, rs), nil
+}

@@ -32,6 +32,7 @@ type Node interface {
 	Name() string
 	Get(ctx context.Context) (*corev1.Node, error)
 	Watch(ctx context.Context) *drain.Feed
+	WatchAttachments(ctx context.Context) *drain.Attachments
 	Undo(ctx context.Context, may func(drain.State) bool) (bool, error)
 	Prove(ctx context.Context) error
 	Missing(ctx context.Context) ([]drain.Permission, error)
@@ -126,13 +127,36 @@ func (a *Agent) move(
 			a.logPod(ctx, pod)
 		},
 	}
+	var volumes *drain.Attachments
+	if plan.HasVolumes() {
+		volumes = a.Node.WatchAttachments(ctx)
+	}
 	report := drain.Report{}
 	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), countdown, cordon.held)
+	if volumes != nil {
+		report.Volumes = a.detach(ctx, volumes, countdown)
+	}
 	report.Ended = time.Now()
 	stop()
 	report.Balancers = <-excluded
 	report.Cordon = cordon.end()
 	return report
+}
+
+// detach waits for the volumes to come off the machine, as long as time was kept
+// for that.
+func (a *Agent) detach(
+	ctx context.Context, volumes *drain.Attachments, countdown *drain.Countdown,
+) []drain.VolumeOutcome {
+	budget, _ := countdown.Budget()
+	until := time.Now().Add(a.Policy.VolumeDetach)
+	if end := budget.GiveUpAt(); end.Before(until) {
+		until = end
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	volumes.Wait(ctx)
+	return volumes.Outcomes()
 }
 
 func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {

@@ -238,6 +238,10 @@ func (n *memoryNode) Watch(ctx context.Context) *drain.Feed {
 	return feed
 }
 
+func (n *memoryNode) WatchAttachments(ctx context.Context) *drain.Attachments {
+	return n.feeds.WatchAttachments(ctx)
+}
+
 // bind puts another pod on the node.
 func (n *memoryNode) bind(pod *corev1.Pod) {
 	n.mu.Lock()

@@ -41,6 +41,8 @@ var Permissions = []Permission{
 	{"", "patch", "pods", "status", "to set DisruptionTarget on a pod that is deleted"},
 	{"policy", "list", "poddisruptionbudgets", "", "to know which evictions can pass"},
 	{"policy", "watch", "poddisruptionbudgets", "", "to see when they can"},
+	{"storage.k8s.io", "list", "volumeattachments", "", "to report which volumes came off the machine"},
+	{"storage.k8s.io", "watch", "volumeattachments", "", "to see when they do"},
 	{"", "list", "services", "", "to keep the node behind load balancers while it serves"},
 }
 

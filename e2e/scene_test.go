@@ -133,6 +133,15 @@ func (s *scene) report(a *agentrun.Agent, limit time.Duration) drain.Report {
 	return report
 }
 
+// leaves matches the agent's word that it saw a pod leave whose name begins with
+// prefix.
+func leaves(prefix string) func(agentrun.Record) bool {
+	return func(r agentrun.Record) bool {
+		_, name, _ := strings.Cut(r.Text("pod"), "/")
+		return r.Message == "Saw pod leave" && strings.HasPrefix(name, prefix)
+	}
+}
+
 // lives returns what the doomed node knows of its pods, in the order in which
 // they were told to stop.
 func (s *scene) lives() []lab.PodRecord {

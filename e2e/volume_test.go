@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/drain"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+)
+
+// volume writes a claim with its volume, and the attachment of that volume to the
+// doomed node, which the lab has no driver to make.
+func (s *scene) volume(name string) string {
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: %[1]s-%[2]s}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  csi: {driver: lab.ebbtide.dev, volumeHandle: %[2]s}
+  claimRef: {namespace: %[1]s, name: %[2]s}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: %[2]s}
+spec: {accessModes: [ReadWriteOnce], storageClassName: "", volumeName: %[1]s-%[2]s, resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttachment
+metadata: {name: %[1]s-%[2]s}
+spec: {attacher: lab.ebbtide.dev, nodeName: %[3]s, source: {persistentVolumeName: %[1]s-%[2]s}}
+`, s.namespace, name, s.doomed.Name())
+}
+
+func TestAPodWithAVolumeLeavesFirstAndTheReportTellsWhenTheVolumeCameOff(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, lab.Shared(t))
+	s.run(3,
+		pods{name: "web", replicas: 2, labels: "tier: front"}.manifest(s),
+		s.volume("data"),
+		pods{name: "store", replicas: 1, spec: "volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]"}.manifest(s))
+	volume := s.namespace + "-data"
+	t.Cleanup(func() {
+		_ = s.lab.Client().CoreV1().PersistentVolumes().Delete(context.WithoutCancel(t.Context()), volume, metav1.DeleteOptions{})
+	})
+	a := s.ready()
+	s.interrupt(40 * time.Second)
+
+	// The driver's part: the volume comes off two seconds after its pod ended.
+	_, err := a.WaitRecord(s.within(20*time.Second), leaves("store"))
+	s.must(err)
+	<-time.After(2 * time.Second)
+	s.must(s.lab.Client().StorageV1().VolumeAttachments().Delete(t.Context(), volume, metav1.DeleteOptions{}))
+	report := s.report(a, 30*time.Second)
+
+	if len(report.Volumes) != 1 || report.Volumes[0].Volume != volume || report.Volumes[0].DetachedAt.IsZero() {
+		t.Errorf("the report has the volumes %+v, want %s detached", report.Volumes, volume)
+	}
+	if first := report.Plan.Moves[0]; first.Class != drain.Stateful || first.DetachSeconds == 0 {
+		t.Errorf("the first move is %+v, want the pod with the volume and time for its detach", first)
+	}
+	if taints := s.node().Spec.Taints; len(taints) > 2 {
+		t.Errorf("the node carries %+v, want our taint and the one of every unschedulable node", taints)
+	}
+	s.noneLost()
+}

@@ -34,6 +34,7 @@ type Node interface {
 	Watch(ctx context.Context) *drain.Feed
 	WatchAttachments(ctx context.Context) *drain.Attachments
 	Undo(ctx context.Context, may func(drain.State) bool) (bool, error)
+	Successor(notice string) drain.Successor
 	Prove(ctx context.Context) error
 	Missing(ctx context.Context) ([]drain.Permission, error)
 }
@@ -84,7 +85,7 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	cordon := a.cordon(ctx, notice, countdown)
 	plan, pods, err := a.plan(ctx, notice, feed, countdown)
 	cordon.wait(cordonWait)
-	report := a.move(ctx, plan, pods, feed, countdown, cordon)
+	report := a.move(ctx, notice, plan, pods, feed, countdown, cordon)
 	if err != nil {
 		report.Unread = err.Error()
 	}
@@ -110,7 +111,7 @@ func (a *Agent) plan(
 // move carries out the plan, and takes the node out of its load balancers while
 // that is under way.
 func (a *Agent) move(
-	ctx context.Context, plan drain.Plan, pods []corev1.Pod, feed *drain.Feed,
+	ctx context.Context, notice Notice, plan drain.Plan, pods []corev1.Pod, feed *drain.Feed,
 	countdown *drain.Countdown, cordon *cordoning,
 ) drain.Report {
 	leaving, stop := context.WithCancel(ctx)
@@ -121,7 +122,7 @@ func (a *Agent) move(
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
 		Reason: "SpotInterruption", Message: "Ebbtide: the machine is being taken away",
-		Pods: feed.Pod,
+		Pods: feed.Pod, Successor: a.Node.Successor(notice.ID),
 		Observe: func(pod drain.PodOutcome) {
 			exclusion.Leaves(pod.UID)
 			a.logPod(ctx, pod)

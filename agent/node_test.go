@@ -242,6 +242,9 @@ func (n *memoryNode) WatchAttachments(ctx context.Context) *drain.Attachments {
 	return n.feeds.WatchAttachments(ctx)
 }
 
+// Successor is none: hand-overs are the business of package drain.
+func (n *memoryNode) Successor(string) drain.Successor { return nil }
+
 // bind puts another pod on the node.
 func (n *memoryNode) bind(pod *corev1.Pod) {
 	n.mu.Lock()

@@ -71,10 +71,11 @@ func (c *Client) Mark(ctx context.Context, state State) (State, error) {
 	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)
 }
 
-// Undo takes back what an earlier drain did to the node, if the state that it
-// carries is one that may be undone; the choice is made on what is read in the
-// same moment, so that it can never hit a newer drain. It says whether there
-// was anything to undo. A read and at most one write.
+// Undo takes back what an earlier drain did to the node and to pods that it
+// handed over, if the state that the node carries is one that may be undone; the
+// choice is made on what is read in the same moment, so that it can never hit a
+// newer drain. The node comes last: as long as it carries its state, somebody
+// will go on. It says whether there was anything to undo.
 func (c *Client) Undo(ctx context.Context, may func(State) bool) (bool, error) {
 	node, err := c.Get(ctx)
 	if err != nil {
@@ -82,6 +83,9 @@ func (c *Client) Undo(ctx context.Context, may func(State) bool) (bool, error) {
 	}
 	state, err := ReadState(node)
 	if err != nil || state == nil || !may(*state) {
+		return false, err
+	}
+	if err := c.takeBack(ctx); err != nil {
 		return false, err
 	}
 	return true, c.patchNode(ctx, "uncordoning", undoPatch(node, *state), c.dryRun)

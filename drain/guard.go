@@ -42,6 +42,10 @@ type guard struct {
 	current bool
 	allowed int32
 	changed time.Time
+	// tight is whether it allows none even when all its pods are healthy, and
+	// closedSince when it last began to allow none.
+	tight       bool
+	closedSince time.Time
 
 	// limit is how many calls may be under way, inFlight how many are, and passed
 	// how many passed since limit was last changed.
@@ -78,11 +82,30 @@ func (g *guard) learn(
 	}
 	opens := g.allowed <= 0 && pdb.Status.DisruptionsAllowed > 0
 	g.current = pdb.Status.ObservedGeneration >= pdb.Generation
-	g.allowed, g.changed = pdb.Status.DisruptionsAllowed, now
+	g.tight = g.current && pdb.Status.ExpectedPods <= pdb.Status.DesiredHealthy
+	g.changed = now
+	g.allow(pdb.Status.DisruptionsAllowed, now)
 	if opens && g.window > 0 {
 		g.hold = latest(g.hold, now.Add(spread(g.window)))
 	}
 	return moved
+}
+
+// allow notes what the budget allows now.
+func (g *guard) allow(disruptions int32, now time.Time) {
+	if disruptions <= 0 && (g.allowed > 0 || g.closedSince.IsZero()) {
+		g.closedSince = now
+	}
+	g.allowed = disruptions
+}
+
+// closed says whether the budget is known to allow none.
+func (g *guard) closed() bool { return g.current && g.allowed <= 0 }
+
+// blocks says whether it is of no use to wait for the budget: it cannot open by
+// itself, or it has been closed for long.
+func (g *guard) blocks(now time.Time) bool {
+	return g.closed() && (g.tight || now.Sub(g.closedSince) >= blockedFor)
 }
 
 // covers says whether the budget guards the pod.
@@ -93,7 +116,7 @@ func (g *guard) covers(pod *corev1.Pod) bool {
 // next says when a pod of the budget may be asked next; a moment that has come
 // means now, as far as there is room.
 func (g *guard) next() time.Time {
-	if g.current && g.allowed <= 0 {
+	if g.closed() {
 		return latest(g.hold, latest(g.changed, g.probed).Add(g.probe))
 	}
 	return g.hold
@@ -132,12 +155,13 @@ func (g *guard) end(verdict Verdict, took time.Duration, now time.Time, spread f
 		g.window /= 2
 		g.probe = firstProbe
 		// What the watch will say in a moment.
-		g.allowed = max(0, g.allowed-1)
+		g.allow(max(0, g.allowed-1), now)
 	case BudgetClosed:
 		if g.current && g.allowed <= 0 {
 			g.probe = min(2*g.probe, mostProbe)
 		}
-		g.allowed, g.changed = 0, now
+		g.allow(0, now)
+		g.changed = now
 		g.widen(now, spread)
 	case BudgetContended:
 		g.widen(now, spread)

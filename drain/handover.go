@@ -62,9 +62,9 @@ type HandOver struct {
 	Available int32 `json:"available"`
 }
 
-// HandedOver reads what pod carries; nil when it is not handed over. It fails on
+// HandOverOf reads what pod carries; nil when it is not handed over. It fails on
 // an annotation that cannot be read, which is not one of ours.
-func HandedOver(pod *corev1.Pod) (*HandOver, error) {
+func HandOverOf(pod *corev1.Pod) (*HandOver, error) {
 	if _, ok := pod.Labels[HandedOverKey]; !ok {
 		return nil, nil //nolint:nilnil // a pod that is not handed over is the usual case and not an error
 	}

@@ -226,7 +226,7 @@ func (h *HandOvers) resume(ctx context.Context, pod *corev1.Pod) (Refusal, error
 	if known {
 		return AlreadyHanded, nil
 	}
-	handOver, err := HandedOver(pod)
+	handOver, err := HandOverOf(pod)
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -201,4 +202,29 @@ func (c *Client) followDeployment(ctx context.Context, name types.NamespacedName
 	c.reflect(ctx, resourcePath(appsGroup, name.Namespace, "deployments"),
 		fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name),
 		&appsv1.Deployment{}, &appsv1.DeploymentList{}, store)
+}
+
+// Successor returns what hands the node's pods over in a drain for notice.
+func (c *Client) Successor(notice string) Successor { return NewHandOvers(c, notice) }
+
+// takeBack gives every pod of the node that is handed over back to its
+// ReplicaSet: what is left of a drain that is over. One request, and four for each
+// pod; it goes on after a failure and returns all of them.
+func (c *Client) takeBack(ctx context.Context) error {
+	var pods corev1.PodList
+	err := c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&metav1.ListOptions{
+		LabelSelector: HandedOverKey,
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", c.name).String(),
+	}, parameterCodec).Do(ctx).Into(&pods)
+	if err != nil {
+		return fmt.Errorf("listing the pods of node %q that are handed over: %w", c.name, err)
+	}
+	handOvers := NewHandOvers(c, "")
+	var errs []error
+	for i := range pods.Items {
+		if _, err := handOvers.Undo(ctx, refOf(&pods.Items[i])); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

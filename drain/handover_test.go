@@ -63,7 +63,7 @@ func TestHandOverIsUndone(t *testing.T) {
 	if !metav1.IsControlledBy(back, &metav1.ObjectMeta{UID: old.OwnerReferences[0].UID}) {
 		t.Errorf("the pod is owned by %v, want its ReplicaSet", back.OwnerReferences)
 	}
-	if handOver, err := HandedOver(back); handOver != nil || err != nil {
+	if handOver, err := HandOverOf(back); handOver != nil || err != nil {
 		t.Errorf("the pod still carries %v, %v", handOver, err)
 	}
 	if n := uncontrolled(); n > 0 {

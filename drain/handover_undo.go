@@ -71,7 +71,7 @@ func (h *HandOvers) handedPod(ctx context.Context, ref PodRef) (*corev1.Pod, *Ha
 	case pod.UID != ref.UID, pod.DeletionTimestamp != nil, finished(pod):
 		return pod, nil, nil
 	}
-	handOver, err := HandedOver(pod)
+	handOver, err := HandOverOf(pod)
 	return pod, handOver, err
 }
 

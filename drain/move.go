@@ -34,6 +34,8 @@ type Mover struct {
 	// are deleted past their budget; Reason is in CamelCase.
 	Reason, Message string
 	Log             *slog.Logger
+	// Successor hands pods over before they go; nil hands over none.
+	Successor Successor
 	// Pods finds a pod of the plan, or of changes, by its UID; nil finds none, and
 	// then every pod counts as covered by no disruption budget.
 	Pods func(types.UID) (*corev1.Pod, bool)
@@ -71,7 +73,8 @@ func (m *Mover) Move(
 	countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
+	r := &run{Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), handOvers: make(chan handedOver),
+		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
 	defer r.calls.Wait()
 	defer cancel()
 
@@ -90,6 +93,7 @@ func (m *Mover) Move(
 			return r.end(ctx, budget)
 		}
 		r.announce(ctx, now)
+		r.handOver(ctx, now)
 		timer := time.NewTimer(r.start(ctx, budget, now).Sub(now))
 		select {
 		case change := <-changes:
@@ -98,6 +102,8 @@ func (m *Mover) Move(
 			r.learn(change, time.Now())
 		case result := <-r.results:
 			r.hear(result, time.Now())
+		case result := <-r.handOvers:
+			r.hearHandOver(result, time.Now())
 		case p := <-r.told:
 			p.wasAnnounced()
 		case <-tightened:
@@ -119,8 +125,10 @@ type run struct {
 	inFlight   int
 	results    chan result
 	// told gets the pods that were told the deadline, or could not be.
-	told  chan *progress
-	calls sync.WaitGroup
+	told chan *progress
+	// handOvers gets the ends of hand-overs.
+	handOvers chan handedOver
+	calls     sync.WaitGroup
 	// guards are the disruption budgets of all namespaces.
 	guards map[types.UID]*guard
 	// limits end the evictions under way when their time is up.
@@ -142,31 +150,9 @@ func (r *run) add(move Move) {
 	if r.Pods != nil {
 		p.pod, _ = r.Pods(move.UID)
 	}
+	p.handOver = r.handOverFor(p.pod)
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
-}
-
-// announce tells the deadline to the pods that asked and have not been told this
-// one. Their eviction waits for the reply, but not for long.
-func (r *run) announce(ctx context.Context, now time.Time) {
-	for _, p := range r.moves {
-		if !p.unannounced(r.plan.Deadline) {
-			continue
-		}
-		deadline := r.plan.Deadline
-		p.announce(deadline, now)
-		r.calls.Go(func() {
-			call, cancel := context.WithTimeout(ctx, urgentTimeout)
-			defer cancel()
-			if err := r.Node.Announce(call, p.PodRef, deadline); err != nil {
-				r.Log.DebugContext(ctx, "Left deadline untold", "pod", p.String(), "err", err)
-			}
-			select {
-			case r.told <- p:
-			case <-ctx.Done():
-			}
-		})
-	}
 }
 
 // learn takes in what the watch shows of a disruption budget.
@@ -221,7 +207,7 @@ func (r *run) gone(which func(*progress) bool) bool {
 // start begins every call that is due and returns when to look again: at the
 // latest when the countdown gives up.
 func (r *run) start(ctx context.Context, budget Budget, now time.Time) time.Time {
-	end := budget.GiveUpAt()
+	end := earliest(budget.GiveUpAt(), r.nextHandOver(now))
 	if settled := r.cordonedAt.Add(settle); !r.cordonedAt.IsZero() && settled.After(now) {
 		end = earliest(end, settled)
 	}
@@ -363,6 +349,10 @@ func (r *run) join(change Change, budget Budget, now time.Time) {
 
 // tell passes on that a pod was told to stop or has its outcome, each once.
 func (r *run) tell(p *progress, wasTold, wasDone bool) {
+	if p.stopHanding != nil && (p.phase == told || p.phase == done) {
+		p.stopHanding()
+		p.stopHanding = nil
+	}
 	if r.Observe == nil || wasDone {
 		return
 	}
@@ -394,5 +384,6 @@ func (r *run) end(ctx context.Context, budget Budget) (Plan, []PodOutcome) {
 		r.tell(p, false, wasDone)
 		outcomes = append(outcomes, p.outcome(budget))
 	}
+	r.giveBack(ctx)
 	return r.plan, outcomes
 }

@@ -37,13 +37,21 @@ var Permissions = []Permission{
 	{"", "watch", "pods", "", "to see pods leave"},
 	{"", "create", "pods", "eviction", "to evict within disruption budgets"},
 	{"", "delete", "pods", "", "to tell a pod to stop whose budget never opens"},
-	{"", "patch", "pods", "", "to tell a pod that asks the deadline"},
+	{"", "patch", "pods", "", "to tell a pod that asks the deadline, and to hand pods over"},
 	{"", "patch", "pods", "status", "to set DisruptionTarget on a pod that is deleted"},
 	{"policy", "list", "poddisruptionbudgets", "", "to know which evictions can pass"},
 	{"policy", "watch", "poddisruptionbudgets", "", "to see when they can"},
+	{"", "get", "pods", "", "to take a pod back that was handed over"},
+	{"apps", "get", "replicasets", "", "to know whether a pod can be handed over"},
+	{"apps", "get", "deployments", "", "to know whether a pod can be handed over"},
+	{"apps", "list", "deployments", "", "to await a replacement"},
+	{"apps", "watch", "deployments", "", "to await a replacement"},
+	{"", "get", "persistentvolumeclaims", "", "to hand over no pod whose volume one node holds"},
+	{"", "list", "resourcequotas", "", "to hand over no pod that a quota has no room for"},
+	{"networking.k8s.io", "list", "networkpolicies", "", "to hand over no pod whose policy selects on its hash"},
 	{"storage.k8s.io", "list", "volumeattachments", "", "to report which volumes came off the machine"},
 	{"storage.k8s.io", "watch", "volumeattachments", "", "to see when they do"},
-	{"", "list", "services", "", "to keep the node behind load balancers while it serves"},
+	{"", "list", "services", "", "to keep the node behind load balancers while it serves, and for hand-overs"},
 }
 
 // PolicyRules returns Permissions as the rules of a ClusterRole.

@@ -17,6 +17,9 @@ type Policy struct {
 	// VolumeDetach is kept after the end of a pod with persistent volumes, for
 	// their unmount and detach. Zero keeps nothing.
 	VolumeDetach time.Duration
+	// HandOver says when pods of a Deployment are replaced before they go; empty
+	// is HandOverWhenBlocked.
+	HandOver HandOverPolicy
 }
 
 // Action is what the plan does with a pod.

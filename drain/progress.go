@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,6 +35,12 @@ type progress struct {
 	guards []*guard
 	// announced is the deadline that the pod was told, zero when none was.
 	announced time.Time
+	// hand is how far its hand-over has come, handOver when there is to be one,
+	// handAgain when it may be tried again; stopHanding ends the one under way.
+	hand        handStage
+	handOver    HandOverPolicy
+	handAgain   time.Time
+	stopHanding context.CancelFunc
 	// never is set once no waiting can open the pod's budget.
 	never bool
 	// last is what the last call sent; lost is what an earlier one sent whose
@@ -52,7 +59,7 @@ type sent struct {
 }
 
 func newProgress(move Move) *progress {
-	p := &progress{Move: move, out: PodOutcome{PodRef: move.PodRef, GraceWanted: move.GraceSeconds}}
+	p := &progress{Move: move, handOver: HandOverNever, out: PodOutcome{PodRef: move.PodRef, GraceWanted: move.GraceSeconds}}
 	if move.Action == Await {
 		p.phase, p.out.Path = told, AlreadyGone
 	}
@@ -81,27 +88,6 @@ func (p *progress) opens(now time.Time) time.Time {
 // admitted says whether the pod's budget takes another call now.
 func (p *progress) admitted() bool { return len(p.guards) != 1 || p.guards[0].room() }
 
-// unannounced says whether the pod asked for deadline and was not told it.
-func (p *progress) unannounced(deadline time.Time) bool {
-	return p.Announce && p.phase != done && !p.announced.Equal(deadline)
-}
-
-// announce notes that the pod is being told deadline. Its first eviction waits
-// until it was.
-func (p *progress) announce(deadline, now time.Time) {
-	p.announced = deadline
-	if p.phase == waiting && p.out.Tries == 0 {
-		p.retryAt = now.Add(urgentTimeout)
-	}
-}
-
-// wasAnnounced ends the wait of announce.
-func (p *progress) wasAnnounced() {
-	if p.out.Tries == 0 {
-		p.retryAt = time.Time{}
-	}
-}
-
 // far is a moment that never comes within a drain.
 func far(now time.Time) time.Time { return now.Add(idle) }
 
@@ -113,6 +99,9 @@ func (p *progress) due(othersGone, systemGone bool, now time.Time) time.Time {
 	at := p.NotBefore
 	if p.Class == System && !othersGone || p.Class == Daemon && !systemGone {
 		at = latest(at, p.ForceAt.Add(-systemLead))
+	}
+	if p.held() {
+		at = latest(at, p.ForceAt)
 	}
 	return latest(at, p.retryAt)
 }
@@ -251,6 +240,8 @@ func (p *progress) tell(now time.Time) {
 	switch {
 	case p.last.force:
 		p.out.Path = Forced
+	case p.hand == succeeded:
+		p.out.Path = HandedOver
 	case p.last.grace < p.Grace():
 		p.out.Path = Clamped
 	default:

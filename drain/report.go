@@ -25,6 +25,8 @@ type Path string
 const (
 	// Evicted: the eviction API took it, within its budget and with its own grace.
 	Evicted Path = "Evicted"
+	// HandedOver: evicted when its replacement stood in for it.
+	HandedOver Path = "HandedOver"
 	// Clamped: evicted within its budget, with less grace than its own because
 	// the machine has no more.
 	Clamped Path = "Clamped"
@@ -41,7 +43,7 @@ const (
 )
 
 // Paths lists every path, for metrics that are born at zero.
-var Paths = []Path{Evicted, Clamped, Forced, Finished, AlreadyGone, Lost, CalledOff}
+var Paths = []Path{Evicted, HandedOver, Clamped, Forced, Finished, AlreadyGone, Lost, CalledOff}
 
 // PodOutcome says what became of one planned pod.
 type PodOutcome struct {
@@ -58,6 +60,9 @@ type PodOutcome struct {
 	GraceGiven  int64 `json:"graceGivenSeconds"`
 	// SlackSeconds is what was left before the deadline when it was gone.
 	SlackSeconds float64 `json:"slackSeconds"`
+	// HandOver is how its hand-over came out: Ready, Failed, or the refusal;
+	// empty when none was tried.
+	HandOver string `json:"handOver,omitempty"`
 	// Tries counts the calls that asked it to leave.
 	Tries int `json:"tries"`
 	// Err is the last refusal; empty when there was none.

@@ -34,7 +34,7 @@ func TestADrainOfFortyPodsWithOpenBudgetsCostsAboutOneRequestAPod(t *testing.T) 
 func TestAPodBehindAClosedBudgetKeepsServingUntilItsLatestMomentAndThenGetsAllOfItsGrace(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
-	s.run(1, pods{name: "single", replicas: 1, grace: 8 * time.Second, exits: 6 * time.Second}.manifest(s),
+	s.run(1, pods{name: "single", replicas: 1, grace: 8 * time.Second, exits: 6 * time.Second, asks: stays}.manifest(s),
 		budget("single", "single", "minAvailable", "1"))
 	pod := s.watchPod("single")
 	a := s.ready()
@@ -128,7 +128,7 @@ func TestANamesakeOnAnotherNodeSurvives(t *testing.T) {
 	// The pod comes back under its name on the refuge while its neighbour is
 	// still waiting behind a closed budget.
 	s.run(3, pods{name: "db", kind: "StatefulSet", replicas: 2, grace: 3 * time.Second}.manifest(s),
-		pods{name: "blocked", replicas: 1, grace: 4 * time.Second}.manifest(s),
+		pods{name: "blocked", replicas: 1, grace: 4 * time.Second, asks: stays}.manifest(s),
 		budget("blocked", "blocked", "minAvailable", "1"))
 	a := s.ready()
 	s.interrupt(22 * time.Second)
@@ -180,7 +180,7 @@ func TestTheNodeStaysBehindItsLoadBalancersWhileItServes(t *testing.T) {
 	s := newScene(t, lab.Shared(t))
 	service := "apiVersion: v1\nkind: Service\nmetadata: {name: edge}\n" +
 		"spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: edge}, ports: [{port: 80}]}\n"
-	s.run(1, pods{name: "edge", replicas: 1, grace: 4 * time.Second}.manifest(s),
+	s.run(1, pods{name: "edge", replicas: 1, grace: 4 * time.Second, asks: stays}.manifest(s),
 		budget("edge", "edge", "minAvailable", "1"), service)
 	a := s.ready()
 	s.interrupt(40 * time.Second)
@@ -204,7 +204,7 @@ func TestADryRunChangesNothingAndReportsWhatItWouldHaveDone(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
 	s.run(4, pods{name: "web", replicas: 3}.manifest(s),
-		pods{name: "single", replicas: 1, grace: 3 * time.Second}.manifest(s), budget("single", "single", "minAvailable", "1"))
+		pods{name: "single", replicas: 1, grace: 3 * time.Second, asks: stays}.manifest(s), budget("single", "single", "minAvailable", "1"))
 	a := s.ready("--dry-run")
 	s.imds.Interrupt("terminate", time.Now().Add(20*time.Second))
 	report := s.report(a, 25*time.Second)
@@ -231,7 +231,7 @@ func TestADryRunChangesNothingAndReportsWhatItWouldHaveDone(t *testing.T) {
 func TestAPodBoundAfterTheSnapshotJoinsThePlan(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
-	s.run(1, pods{name: "blocked", replicas: 1, grace: 4 * time.Second}.manifest(s), budget("blocked", "blocked", "minAvailable", "1"))
+	s.run(1, pods{name: "blocked", replicas: 1, grace: 4 * time.Second, asks: stays}.manifest(s), budget("blocked", "blocked", "minAvailable", "1"))
 	a := s.ready()
 	s.interrupt(25 * time.Second)
 	_, err := a.WaitLog(s.within(5*time.Second), "Planned drain")

@@ -260,6 +260,9 @@ type pods struct {
 	spec     string        // more lines of the pod's spec, as flow mapping entries
 }
 
+// stays keeps a pod from being handed over, for pods.asks.
+const stays = drain.HandOverAnnotation + ": Never"
+
 // manifest writes the workload for the scene's nodes.
 func (p pods) manifest(s *scene) string {
 	labels := "app: " + p.name

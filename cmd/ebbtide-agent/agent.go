@@ -52,7 +52,10 @@ func run(ctx context.Context, config Config) error {
 	}
 	ebbtide := &agent.Agent{
 		Node: node, Sources: sources, PollInterval: config.AWS.PollInterval, Boot: boot,
-		Policy:      drain.Policy{DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach},
+		Policy: drain.Policy{
+			DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach,
+			HandOver: drain.HandOverPolicy(config.Drain.HandOver),
+		},
 		Concurrency: config.Drain.Concurrency,
 		Reporter:    report.All{report.Log{Log: log}},
 		Health:      health, Metrics: metrics, Log: log,

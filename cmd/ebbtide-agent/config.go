@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/drain"
 )
 
 // Config is everything that can be said to the agent. The file is YAML with these
@@ -59,6 +60,9 @@ type Drain struct {
 	// Concurrency is how many pods may be asked to leave at the same time, over all
 	// disruption budgets; how many of one budget adapts by itself.
 	Concurrency int `yaml:"concurrency"`
+	// HandOver says when a pod of a Deployment is replaced before it goes: one of
+	// HandOvers. A pod's own annotation ebbtide.dev/hand-over overrides it.
+	HandOver string `yaml:"handOver"`
 }
 
 // Log says how the agent logs.
@@ -73,6 +77,9 @@ var (
 	Providers  = []string{"aws"}
 	LogLevels  = []string{"debug", "info", "warn", "error"}
 	LogFormats = []string{"json", "text"}
+	HandOvers  = []string{
+		string(drain.HandOverWhenBlocked), string(drain.HandOverAlways), string(drain.HandOverNever),
+	}
 )
 
 // The bounds of the fields that have some.
@@ -93,7 +100,7 @@ func Default() Config {
 	return Config{
 		Provider: "aws",
 		AWS:      AWS{PollInterval: time.Second},
-		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 32},
+		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 32, HandOver: string(drain.HandOverWhenBlocked)},
 		Listen:   ":9808",
 		Log:      Log{Level: "info", Format: "json"},
 	}
@@ -113,6 +120,7 @@ func (c Config) Validate() error {
 	check("aws.endpoint", endpointProblem(c.AWS.Endpoint))
 	check("aws.pollInterval", rangeProblem(c.AWS.PollInterval, minPollInterval, maxPollInterval))
 	check("drain.volumeDetach", rangeProblem(c.Drain.VolumeDetach, 0, maxVolumeDetach))
+	check("drain.handOver", choiceProblem(c.Drain.HandOver, HandOvers))
 	check("drain.concurrency", rangeProblem(c.Drain.Concurrency, 1, maxConcurrency))
 	check("listen", listenProblem(c.Listen))
 	check("log.level", choiceProblem(c.Log.Level, LogLevels))

@@ -31,7 +31,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 	}{
 		"an unknown field is named with those that are known": {
 			file: "drain:\n  volumeDetatch: 12s\n",
-			want: "agent.yaml:2: drain.volumeDetatch: unknown field, known here: concurrency, daemonSets, volumeDetach",
+			want: "agent.yaml:2: drain.volumeDetatch: unknown field, known here: concurrency, daemonSets, handOver, volumeDetach",
 		},
 		"an unknown group is named once, not for each of its fields": {
 			file: "gcp:\n  a: 1\n  b: 2\n",

@@ -81,6 +81,7 @@ func (c *Config) fields() map[string]readValue {
 		"drain.daemonSets":   truth(&c.Drain.DaemonSets),
 		"drain.volumeDetach": duration(&c.Drain.VolumeDetach),
 		"drain.concurrency":  number(&c.Drain.Concurrency),
+		"drain.handOver":     text(&c.Drain.HandOver),
 		"listen":             text(&c.Listen),
 		"log.level":          text(&c.Log.Level),
 		"log.format":         text(&c.Log.Format),

@@ -1,0 +1,200 @@
+package drain
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Successor hands pods over, as a [Mover] uses it; [HandOvers] does it on the API
+// server.
+type Successor interface {
+	Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
+	Await(ctx context.Context, pod PodRef) (end Succession, why string, err error)
+	Undo(ctx context.Context, pod PodRef) (undone bool, err error)
+}
+
+// handStage is how far a pod's hand-over has come.
+type handStage int
+
+const (
+	// untried: it has not been thought of, or may be tried again.
+	untried handStage = iota
+	// handing: it is being begun, or its replacement awaited.
+	handing
+	// succeeded: its replacement stands in for it.
+	succeeded
+	// refused: it leaves without one.
+	refused
+)
+
+const (
+	// blockedFor is how long a pod waits for a budget that may still open by
+	// itself before it is handed over: a hand-over costs ten requests and a pod.
+	blockedFor = 10 * time.Second
+	// handOverAgain is the pause before a hand-over that was refused for now, or
+	// that could not be asked for, is tried again.
+	handOverAgain = 2 * time.Second
+	// undoTimeout bounds the undoing of one hand-over.
+	undoTimeout = 5 * time.Second
+)
+
+// handedOver is the end of a goroutine that hands a pod over.
+type handedOver struct {
+	of      *progress
+	refusal Refusal
+	end     Succession
+	why     string
+	err     error
+}
+
+// handOver begins the hand-over of every pod whose turn it is.
+func (r *run) handOver(ctx context.Context, now time.Time) {
+	for _, p := range r.moves {
+		if !p.wantsHandOver(now) {
+			continue
+		}
+		pod, known := r.Pods(p.UID)
+		if !known {
+			continue
+		}
+		handing, cancel := context.WithCancel(ctx)
+		p.beginHandOver(cancel)
+		r.calls.Go(func() {
+			defer cancel()
+			result := r.succeed(handing, pod)
+			result.of = p
+			select {
+			case r.handOvers <- result:
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+// succeed hands one pod over, awaits its replacement, and takes the pod back when
+// there will be none.
+func (r *run) succeed(ctx context.Context, pod *corev1.Pod) handedOver {
+	ref := refOf(pod)
+	refusal, err := r.Successor.Begin(ctx, pod)
+	if err != nil || refusal != "" && refusal != AlreadyHanded {
+		return handedOver{refusal: refusal, err: err}
+	}
+	r.Log.InfoContext(ctx, "Handed pod over", "pod", ref.String())
+	end, why, err := r.Successor.Await(ctx, ref)
+	if err == nil && end == Failed {
+		// At once: while the pod is another's, its ReplicaSet backs off.
+		r.takeBack(ctx, ref)
+	}
+	return handedOver{end: end, why: why, err: err}
+}
+
+func (r *run) takeBack(ctx context.Context, ref PodRef) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	undone, err := r.Successor.Undo(ctx, ref)
+	if err != nil {
+		r.Log.ErrorContext(ctx, "Left pod handed over", "pod", ref.String(), "err", err)
+		return
+	}
+	r.Log.InfoContext(ctx, "Took pod back", "pod", ref.String(), "undone", undone)
+}
+
+// hearHandOver takes in how a hand-over has ended.
+func (r *run) hearHandOver(result handedOver, now time.Time) {
+	p := result.of
+	if p.phase != waiting {
+		return // it is on its way already
+	}
+	p.hearHandOver(result, now)
+	r.Log.Info("Hand-over ended", "pod", p.String(), "handOver", p.out.HandOver, "why", result.why, "err", result.err)
+}
+
+// giveBack takes back, side by side, every pod whose drain was called off while
+// it was handed over.
+func (r *run) giveBack(ctx context.Context) {
+	for _, p := range r.moves {
+		if p.out.Path == CalledOff && (p.hand == handing || p.hand == succeeded) {
+			r.calls.Go(func() { r.takeBack(ctx, p.PodRef) })
+		}
+	}
+}
+
+// wantsHandOver says whether the pod's hand-over is to begin now: always where
+// its author or the policy wants that, else when its budget does not let it go
+// and cannot by itself, or has not for some time. What another agent has begun is
+// gone on with in any case.
+func (p *progress) wantsHandOver(now time.Time) bool {
+	switch {
+	case p.handOver == HandOverNever || p.hand != untried || p.phase != waiting || p.late(now) || now.Before(p.handAgain):
+		return false
+	case p.handOver == HandOverAlways:
+		return true
+	default:
+		return len(p.guards) == 1 && p.guards[0].blocks(now)
+	}
+}
+
+// handOverFor returns the policy for a pod in this drain: never where nobody can
+// hand it over, always where an earlier agent has begun to.
+func (r *run) handOverFor(pod *corev1.Pod) HandOverPolicy {
+	if r.Successor == nil || pod == nil {
+		return HandOverNever
+	}
+	if _, handed := pod.Labels[HandedOverKey]; handed {
+		return HandOverAlways
+	}
+	return PolicyFor(pod, r.Policy.HandOver)
+}
+
+// held says whether the pod's eviction waits for its replacement.
+func (p *progress) held() bool {
+	return p.hand == handing || p.hand == untried && p.handOver == HandOverAlways
+}
+
+// nextHandOver says when a hand-over may be due that is not due now.
+func (r *run) nextHandOver(now time.Time) time.Time {
+	next := far(now)
+	for _, p := range r.moves {
+		next = earliest(next, p.mayHandOver(now))
+	}
+	return next
+}
+
+// mayHandOver says when the answer of wantsHandOver can change by time alone.
+func (p *progress) mayHandOver(now time.Time) time.Time {
+	if p.handOver == HandOverNever || p.hand != untried || p.phase != waiting {
+		return far(now)
+	}
+	at := p.handAgain
+	if len(p.guards) == 1 && p.guards[0].closed() {
+		at = latest(at, p.guards[0].closedSince.Add(blockedFor))
+	}
+	if !at.After(now) {
+		return far(now)
+	}
+	return at
+}
+
+func (p *progress) beginHandOver(cancel context.CancelFunc) {
+	p.hand, p.stopHanding = handing, cancel
+}
+
+func (p *progress) hearHandOver(result handedOver, now time.Time) {
+	p.stopHanding = nil
+	switch {
+	case result.err != nil || result.refusal.Passes():
+		p.hand, p.handAgain = untried, now.Add(handOverAgain)
+		p.out.HandOver = string(result.refusal)
+	case result.refusal != "":
+		p.hand, p.out.HandOver = refused, string(result.refusal)
+	case result.end == Failed:
+		p.hand, p.out.HandOver = refused, string(Failed)
+	default:
+		p.hand, p.out.HandOver = succeeded, string(Ready)
+		if p.phase == waiting {
+			p.retryAt = now
+		}
+	}
+}

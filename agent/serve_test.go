@@ -122,6 +122,18 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 		`ebbtide_source_errors_total{source="test-spot"}`:                    0,
 		`ebbtide_node_interrupted`:                                           0,
 	}
+	for _, name := range []string{"drain_slack", "notice_to_first_told", "notice_to_last_told", "notice_to_last_gone"} {
+		want["ebbtide_"+name+"_seconds_count"] = 0
+	}
+	for _, name := range []string{
+		`pod_graces_total{grace="Full"}`, `pod_graces_total{grace="Shortened"}`, `pod_graces_total{grace="None"}`,
+		"pods_told_late_total", "pod_retries_total",
+	} {
+		want["ebbtide_"+name] = 0
+	}
+	for _, verdict := range verdicts {
+		want[`ebbtide_pod_calls_total{verdict="`+string(verdict)+`"}`] = 0
+	}
 	for _, path := range drain.Paths {
 		want[`ebbtide_pods_total{path="`+string(path)+`"}`] = 0
 	}

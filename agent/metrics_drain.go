@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ebbtide/ebbtide/drain"
+)
+
+// drainMetrics count what became of drains, from their reports.
+type drainMetrics struct {
+	drains   *prometheus.CounterVec
+	duration prometheus.Histogram
+	slack    prometheus.Histogram
+	toCordon prometheus.Histogram
+	toFirst  prometheus.Histogram
+	toLast   prometheus.Histogram
+	toGone   prometheus.Histogram
+	pods     *prometheus.CounterVec
+	graces   *prometheus.CounterVec
+	late     prometheus.Counter
+	retries  prometheus.Counter
+}
+
+// Results of a drain, as the label "outcome" of ebbtide_drains_total.
+const (
+	drained    = "Drained"
+	incomplete = "Incomplete"
+)
+
+// What Ebbtide gave a pod to stop in, as the label "grace".
+const (
+	fullGrace      = "Full"
+	shortenedGrace = "Shortened"
+	// noGrace: the pod was never told, and went down with the machine as far as
+	// anybody here knows.
+	noGrace = "None"
+)
+
+// lateBy is how much later than planned a pod may be told before that counts: a
+// call at the latest moment has one second for its reply.
+const lateBy = time.Second
+
+// Buckets: the notices that clouds give are 30 s and 120 s long, and what takes
+// the API server less than 50 ms is as good as at once.
+var (
+	overNotice = []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 105, 120, 300}
+	fromNotice = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 105, 120, 300}
+)
+
+func newDrainMetrics(registry prometheus.Registerer) drainMetrics {
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
+	m := drainMetrics{
+		drains: counter("ebbtide_drains_total", "Drains that ended, by outcome.", "outcome"),
+		duration: histogram("ebbtide_drain_duration_seconds",
+			"Time from first sight of a notice to the end of its drain.", overNotice),
+		slack: histogram("ebbtide_drain_slack_seconds",
+			"Time left before the deadline when every pod had left; of drains that were complete.", overNotice),
+		toCordon: histogram("ebbtide_notice_to_cordon_seconds",
+			"Time from first sight of a notice to the cordoned node.", fromNotice),
+		toFirst: histogram("ebbtide_notice_to_first_told_seconds",
+			"Time from first sight of a notice until the first pod was told to stop.", fromNotice),
+		toLast: histogram("ebbtide_notice_to_last_told_seconds",
+			"Time from first sight of a notice until the last pod was told to stop.", fromNotice),
+		toGone: histogram("ebbtide_notice_to_last_gone_seconds",
+			"Time from first sight of a notice until the last pod was gone; of drains that were complete.", fromNotice),
+		pods: counter("ebbtide_pods_total", "Pods that had to leave, by the path they took.", "path"),
+		graces: counter("ebbtide_pod_graces_total",
+			"Pods that had to be told to stop, by how much of their own grace they were given; None were never told.", "grace"),
+		late: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ebbtide_pods_told_late_total",
+			Help: "Pods told to stop more than a second after the last moment for all of their grace, or after a notice that left no such moment.",
+		}),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ebbtide_pod_retries_total", Help: "Calls beyond the first that pods took to be told to stop.",
+		}),
+	}
+	registry.MustRegister(m.drains, m.duration, m.slack, m.toCordon, m.toFirst, m.toLast, m.toGone,
+		m.pods, m.graces, m.late, m.retries)
+	for _, outcome := range []string{drained, incomplete} {
+		m.drains.WithLabelValues(outcome)
+	}
+	for _, path := range drain.Paths {
+		m.pods.WithLabelValues(string(path))
+	}
+	for _, grace := range []string{fullGrace, shortenedGrace, noGrace} {
+		m.graces.WithLabelValues(grace)
+	}
+	return m
+}
+
+// reported counts a drain that has ended. One that was taken over from an agent
+// before this one is counted from then on.
+func (m *drainMetrics) reported(notice Notice, report drain.Report) {
+	since := func(moment time.Time) float64 { return moment.Sub(notice.FirstSeen).Seconds() }
+	m.duration.Observe(since(report.Ended))
+	if !report.Cordon.Done.IsZero() {
+		m.toCordon.Observe(since(report.Cordon.Done))
+	}
+	var first, last, gone time.Time
+	for i, pod := range report.Pods {
+		m.reportedPod(pod, laterOf(report.Plan.Moves[i].ForceAt, notice.FirstSeen))
+		if !pod.ToldAt.IsZero() && (first.IsZero() || pod.ToldAt.Before(first)) {
+			first = pod.ToldAt
+		}
+		last, gone = laterOf(last, pod.ToldAt), laterOf(gone, pod.GoneAt)
+	}
+	if !first.IsZero() {
+		m.toFirst.Observe(since(first))
+		m.toLast.Observe(since(last))
+	}
+	if !report.Complete() {
+		m.drains.WithLabelValues(incomplete).Inc()
+		return
+	}
+	m.drains.WithLabelValues(drained).Inc()
+	m.slack.Observe(report.Plan.Deadline.Sub(report.Ended).Seconds())
+	if !gone.IsZero() {
+		m.toGone.Observe(since(gone))
+	}
+}
+
+// reportedPod counts a pod that should have been told by latest. Where the
+// deadline was tightened after the fact, it is held to the new one.
+func (m *drainMetrics) reportedPod(pod drain.PodOutcome, latest time.Time) {
+	m.pods.WithLabelValues(string(pod.Path)).Inc()
+	m.retries.Add(float64(max(0, pod.Tries-1)))
+	switch {
+	case pod.ToldAt.IsZero() && pod.Path == drain.Lost:
+		m.graces.WithLabelValues(noGrace).Inc()
+	case pod.ToldAt.IsZero():
+		// It ended by itself, or the drain was called off and it lives on.
+	case pod.GraceGiven < pod.GraceWanted:
+		m.graces.WithLabelValues(shortenedGrace).Inc()
+	default:
+		m.graces.WithLabelValues(fullGrace).Inc()
+	}
+	if pod.ToldAt.After(latest.Add(lateBy)) {
+		m.late.Inc()
+	}
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,11 +42,13 @@ func TestADrainIsOneLineWithTheWholeReport(t *testing.T) {
 		report   drain.Report
 		level    string
 		complete bool
+		// counts holds the paths that are not at zero.
+		counts map[drain.Path]int
 	}{
-		"all pods left":        {drained(drain.Evicted, drain.Forced), "INFO", true},
-		"there were no pods":   {drained(), "INFO", true},
-		"a pod was lost":       {drained(drain.Evicted, drain.Lost), "WARN", false},
-		"a pod was called off": {drained(drain.CalledOff), "WARN", false},
+		"all pods left":        {drained(drain.Evicted, drain.Forced), "INFO", true, map[drain.Path]int{drain.Evicted: 1, drain.Forced: 1}},
+		"there were no pods":   {drained(), "INFO", true, nil},
+		"a pod was lost":       {drained(drain.Evicted, drain.Lost), "WARN", false, map[drain.Path]int{drain.Evicted: 1, drain.Lost: 1}},
+		"a pod was called off": {drained(drain.CalledOff), "WARN", false, map[drain.Path]int{drain.CalledOff: 1}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -60,6 +63,7 @@ func TestADrainIsOneLineWithTheWholeReport(t *testing.T) {
 				Complete                 bool
 				Node, Notice             string
 				TookSeconds, LeftSeconds float64
+				Paths                    map[drain.Path]int
 				Report                   drain.Report
 			}
 			if n := bytes.Count(text.Bytes(), []byte("\n")); n != 1 {
@@ -69,11 +73,33 @@ func TestADrainIsOneLineWithTheWholeReport(t *testing.T) {
 			if err := json.Unmarshal(text.Bytes(), &got); err != nil {
 				t.Fatal(err)
 			}
-			want := line{c.level, "Drained node", c.complete, "node-1", "notice-1", 30, 90, c.report}
+			paths := map[drain.Path]int{}
+			for _, path := range drain.Paths {
+				paths[path] = c.counts[path]
+			}
+			want := line{c.level, "Drained node", c.complete, "node-1", "notice-1", 30, 90, paths, c.report}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("line (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTheLineSaysHowMuchTimeWasLeftBeforeTheDeadlineThatHeldAtTheEnd(t *testing.T) {
+	t.Parallel()
+	tightened := drained(drain.Evicted)
+	tightened.Plan.Deadline = noon.Add(time.Minute)
+	var text bytes.Buffer
+	log := Log{Log: slog.New(slog.NewJSONHandler(&text, nil))}
+	if err := log.Report(t.Context(), notice, tightened); err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ LeftSeconds float64 }
+	if err := json.Unmarshal(text.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.LeftSeconds != 30 {
+		t.Errorf("%v s were left, want 30", got.LeftSeconds)
 	}
 }
 
@@ -124,4 +150,53 @@ func TestEveryReporterIsToldWhateverBecameOfTheOthers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noticer is a sink that wants to know of notices too.
+type noticer struct {
+	sink
+	noticed int
+}
+
+func (n *noticer) Noticed(context.Context, agent.Notice) error {
+	n.noticed++
+	return n.err
+}
+
+func TestOnlyThoseAreToldOfANoticeWhoWantToKnow(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("no route to host")
+	wants, deaf := &noticer{sink: sink{err: broken}}, &sink{}
+	if err := (All{deaf, wants}).Noticed(t.Context(), notice); !errors.Is(err, broken) {
+		t.Errorf("error is %v, want %v", err, broken)
+	}
+	if wants.noticed != 1 || wants.told+deaf.told != 0 {
+		t.Errorf("the noticer was told of %d notices, and reports were told %d times; want 1 and 0", wants.noticed, wants.told+deaf.told)
+	}
+}
+
+// stuck is a Reporter that hangs for as long as it may.
+type stuck struct{}
+
+func (stuck) Report(ctx context.Context, _ agent.Notice, _ drain.Report) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestAReporterThatHangsTakesNoTimeFromTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		other := &sink{}
+		ended := make(chan error)
+		go func() { ended <- All{stuck{}, other}.Report(ctx, notice, drained(drain.Evicted)) }()
+		synctest.Wait()
+		if other.told != 1 {
+			t.Error("the second reporter waits for the first")
+		}
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error is %v, want that of the one that hung", err)
+		}
+	})
 }

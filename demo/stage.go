@@ -26,7 +26,7 @@ const (
 	namespace = "default"
 	doomed    = "spot-1"
 	// podCount is what workloads.yaml comes to on six nodes.
-	podCount = 20 + 1 + 2 + 6 + 1 + 1 + 1
+	podCount = 20 + 1 + 1 + 2 + 6 + 1 + 1 + 1
 	// settleWithin bounds each wait of the build-up, which takes seconds.
 	settleWithin = 90 * time.Second
 )
@@ -145,7 +145,7 @@ func machine(name, capacity, zone string) lab.NodeSpec {
 // cast is how many pods of each app the doomed node has to carry at least: the demo
 // shows nothing about a pod that is not there.
 var cast = map[string]int{
-	"web": 3, "licence-server": 1, "db": 1, "node-logs": 1, "by-hand": 1, "nightly-report": 1, "video-encoder": 1,
+	"web": 3, "licence-server": 1, "gateway": 1, "db": 1, "node-logs": 1, "by-hand": 1, "nightly-report": 1, "video-encoder": 1,
 }
 
 func (s *stage) checkCast(ctx context.Context) error {

@@ -69,9 +69,10 @@ func (r Row) story() string {
 }
 
 var paths = map[drain.Path]string{
-	drain.Evicted: "evicted",
-	drain.Clamped: "evicted, its grace cut",
-	drain.Forced:  "deleted past its budget",
+	drain.Evicted:    "evicted",
+	drain.HandedOver: "replaced, then evicted",
+	drain.Clamped:    "evicted, its grace cut",
+	drain.Forced:     "deleted past its budget",
 }
 
 type figure struct{ what, value string }

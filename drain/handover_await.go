@@ -26,8 +26,10 @@ const (
 	// settled is how long the replacement must have been available: endpoints
 	// travel to every node's proxy, and to load balancers.
 	settled = 2 * time.Second
-	// confirmDelay is the pause after a question that got no answer.
-	confirmDelay = 500 * time.Millisecond
+	// countAge is how long a count of pods is believed, and the pause after one
+	// that got no answer. It is much less than settled, so that no count is older
+	// than the hand-over that it is to confirm.
+	countAge = 500 * time.Millisecond
 )
 
 var errNotHandedOver = errors.New("it is gone, ending or not handed over")
@@ -38,7 +40,7 @@ var errNotHandedOver = errors.New("it is gone, ending or not handed over")
 // when the pod is not handed over. All waits for pods of one Deployment share one
 // watch, of the Deployment: while it rolls out, its pods count whichever of its
 // ReplicaSets makes them.
-func (h *HandOvers) Await(ctx context.Context, ref PodRef) (_ Succession, why string, err error) {
+func (h *HandOvers) Await(ctx context.Context, ref PodRef) (end Succession, why string, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("awaiting the replacement of pod %q: %w", ref, err)
@@ -85,7 +87,7 @@ func (h *HandOvers) find(ctx context.Context, ref PodRef) (begun, error) {
 // wait follows the Deployment's count of available pods. The count lags: right
 // after the hand-over it still holds the pod itself. So it is believed where it
 // was seen too low before; where it was not, the pods are counted.
-func (h *HandOvers) wait(ctx context.Context, b begun, f *following) (Succession, string, error) {
+func (h *HandOvers) wait(ctx context.Context, b begun, f *following) (end Succession, why string, err error) {
 	var since time.Time
 	seenLow := false
 	for {
@@ -106,9 +108,9 @@ func (h *HandOvers) wait(ctx context.Context, b begun, f *following) (Succession
 		case seenLow:
 			return Ready, "", nil
 		default:
-			switch count, err := h.client.available(ctx, deployment, now); {
+			switch count, err := h.countAvailable(ctx, deployment); {
 			case err != nil:
-				left = confirmDelay
+				left = countAge
 			case count >= b.needed(deployment):
 				return Ready, "", nil
 			default:
@@ -119,6 +121,13 @@ func (h *HandOvers) wait(ctx context.Context, b begun, f *following) (Succession
 			return "", "", err
 		}
 	}
+}
+
+// countAvailable counts the available pods of a Deployment, once for all who ask.
+func (h *HandOvers) countAvailable(ctx context.Context, deployment *appsv1.Deployment) (int32, error) {
+	return remember(ctx, h, h.available, string(deployment.UID), countAge, func(ctx context.Context) (int32, error) {
+		return h.client.available(ctx, deployment, time.Now())
+	})
 }
 
 // needed is how many available pods show that the replacement is one of them; no

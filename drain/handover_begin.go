@@ -25,6 +25,7 @@ type HandOvers struct {
 	lineages   map[types.UID]*lineage                    // by ReplicaSet
 	around     map[string]*remembered[*surroundings]     // by namespace
 	handed     map[string]*remembered[map[types.UID]int] // by namespace, then Deployment
+	available  map[string]*remembered[int32]             // by Deployment
 	begun      map[types.UID]begun                       // by pod
 	followings map[types.UID]*following                  // by Deployment
 }
@@ -62,6 +63,7 @@ func NewHandOvers(client *Client, notice string) *HandOvers {
 		lineages:   map[types.UID]*lineage{},
 		around:     map[string]*remembered[*surroundings]{},
 		handed:     map[string]*remembered[map[types.UID]int]{},
+		available:  map[string]*remembered[int32]{},
 		begun:      map[types.UID]begun{},
 		followings: map[types.UID]*following{},
 	}
@@ -87,12 +89,13 @@ func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 	if refusal, err := h.refuse(ctx, pod, w); refusal != "" || err != nil {
 		return refusal, err
 	}
+	counts := availableAt(pod, w.deployment.Spec.MinReadySeconds, time.Now())
 	handOver := HandOver{
 		Hash:          pod.Labels[hashLabel],
 		ReplicaSet:    w.replicaSet.Name,
 		ReplicaSetUID: w.replicaSet.UID,
 		Notice:        h.notice,
-		Available:     enough(w.deployment, pod),
+		Available:     enough(w.deployment, counts),
 	}
 	handed, err := h.client.changeOwner(ctx, "handing over", refOf(pod), handOverPatch(pod, w.deployment, handOver))
 	if err != nil {
@@ -103,21 +106,10 @@ func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 		return "", nil
 	}
 	// What the Deployment's status will say in a moment.
-	if ready(pod) {
+	if counts {
 		w.deployment.Status.AvailableReplicas--
 	}
-	return h.settle(ctx, handed, handOver, w.deployment)
-}
-
-// enough is how many pods deployment must have available once pod, which counts
-// no more, is replaced: as many as it has now. In a storm that may be less than
-// it wants; the pod is not kept for what others lack.
-func enough(deployment *appsv1.Deployment, pod *corev1.Pod) int32 {
-	wanted := deployment.Status.AvailableReplicas
-	if !ready(pod) {
-		wanted++
-	}
-	return min(wanted, replicas(deployment))
+	return h.settle(ctx, handed, handed.ResourceVersion, handOver, w.deployment)
 }
 
 // refuse asks everything that may speak against handing pod over, the cheap
@@ -183,16 +175,16 @@ func (h *HandOvers) refresh(ctx context.Context, pod *corev1.Pod, w *lineage) er
 	return nil
 }
 
-// settle looks whether a pod that was just handed over got one of the surge's
+// settle looks at version, of which empty means now, whether a pod that was just handed over got one of the surge's
 // places. Two agents may have seen the last place free. The API server can show
 // how things were at the very moment of a patch, and that is the same whoever
 // asks: the pods that were handed over then came first, and whoever finds itself
 // one too many goes back. So the first always keeps its place, and the places
 // are never overdrawn for longer than these two requests take.
 func (h *HandOvers) settle(
-	ctx context.Context, pod *corev1.Pod, handOver HandOver, deployment *appsv1.Deployment,
+	ctx context.Context, pod *corev1.Pod, version string, handOver HandOver, deployment *appsv1.Deployment,
 ) (Refusal, error) {
-	then, err := h.client.handedOver(ctx, pod.Namespace, pod.ResourceVersion)
+	then, err := h.client.handedOver(ctx, pod.Namespace, version)
 	if err != nil {
 		return "", err
 	}
@@ -241,7 +233,9 @@ func (h *HandOvers) resume(ctx context.Context, pod *corev1.Pod) (Refusal, error
 	case err != nil:
 		return "", err
 	}
-	if refusal, err := h.settle(ctx, pod, *handOver, deployment); refusal != "" || err != nil {
+	// How things were at its patch may be forgotten by now. To count those who have
+	// come since can send back one too many of them, and never one too few.
+	if refusal, err := h.settle(ctx, pod, "", *handOver, deployment); refusal != "" || err != nil {
 		return refusal, err
 	}
 	return AlreadyHanded, nil

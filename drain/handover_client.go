@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,11 +24,7 @@ import (
 
 // resourcePath returns the URL path of a namespace's resource, or of one object of it.
 func resourcePath(group, namespace, resource string, name ...string) string {
-	p := group + "/namespaces/" + namespace + "/" + resource
-	for _, n := range name {
-		p += "/" + n
-	}
-	return p
+	return strings.Join(append([]string{group, "namespaces", namespace, resource}, name...), "/")
 }
 
 // The paths of the API groups.

@@ -2,291 +2,370 @@ package drain
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
-// handOverRules is what hand-overs need on top of a drain.
-var handOverRules = []rbacv1.PolicyRule{
-	{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "patch"}},
-	{APIGroups: []string{""}, Resources: []string{"pods/eviction"}, Verbs: []string{"create"}},
-	{APIGroups: []string{""}, Resources: []string{"services", "resourcequotas"}, Verbs: []string{"list"}},
-	{APIGroups: []string{""}, Resources: []string{"persistentvolumeclaims"}, Verbs: []string{"get"}},
-	{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"list"}},
-	{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies"}, Verbs: []string{"list"}},
-	{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get"}},
-	{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"get", "list", "watch"}},
-}
+func TestHandOverReplacesAPodBeforeItGoes(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1), guarded("web", 1), service("web"))
+	uncontrolled, fewest := s.controllersOf(), s.endpoints()
+	h, old, before := s.handOvers(), s.pod("web"), s.web()
+	if err := h.client.Evict(t.Context(), refOf(old), 5*time.Second); Classify(err).Verdict != BudgetClosed {
+		t.Fatalf("the eviction says %v, want a closed budget", err)
+	}
 
-// stage is a namespace of the shared lab with a doomed node, on which its pods
-// run, and a refuge for their replacements.
-type stage struct {
-	*testing.T
-	lab       *lab.Lab
-	namespace string
-	doomed    *lab.Node
-	config    *rest.Config
-}
+	began := time.Now()
+	ref := s.begun(h, old)
+	s.waitPods(2*time.Second, func(pods []corev1.Pod) bool { return len(pods) == 2 })
+	made := time.Since(began)
+	s.waitPods(10*time.Second, lab.AllReady(2))
+	ready := time.Since(began)
+	s.succeeded(h, ref)
+	stood := time.Since(began)
+	t.Logf("the replacement was made after %v, Ready after %v, and stood in after %v", made, ready, stood)
+	if stood-ready < settled-100*time.Millisecond || stood-ready > settled+2*time.Second {
+		t.Errorf("the replacement stood in %v after it was Ready, want %v", stood-ready, settled)
+	}
+	scale, err := s.lab.Client().AppsV1().Deployments(s.namespace).GetScale(t.Context(), "web", metav1.GetOptions{})
+	s.must(err)
+	if scale.Spec.Replicas != 1 || scale.Status.Replicas != 1 {
+		t.Errorf("an autoscaler sees %d of %d replicas, want 1 of 1", scale.Status.Replicas, scale.Spec.Replicas)
+	}
 
-// newStage runs manifests on the doomed node until as many pods are Ready, cordons
-// it, and opens the refuge. What the manifests create goes onto the stage's nodes
-// by the nodeSelector "stage: ${stage}".
-func newStage(t *testing.T, pods int, manifests ...string) *stage {
-	t.Helper()
-	l := lab.Shared(t)
-	s := &stage{T: t, lab: l, namespace: l.Namespace(t)}
-	s.doomed = s.node("doomed")
-	kubeconfig, err := l.ServiceAccount(t.Context(), s.namespace, "agent", handOverRules)
-	s.must(err)
-	s.config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
-	s.must(err)
-	s.apply(manifests...)
-	s.must(l.WaitPods(s.within(time.Minute), s.namespace, "", lab.AllReady(pods)))
+	s.must(h.client.Evict(t.Context(), ref, 5*time.Second))
+	s.waitPods(10*time.Second, func(pods []corev1.Pod) bool { return len(pods) == 1 && pods[0].UID != old.UID })
 	s.settledStatus()
-	patch := []byte(`{"spec":{"unschedulable":true}}`)
-	_, err = l.Client().CoreV1().Nodes().Patch(t.Context(), s.doomed.Name(), types.MergePatchType, patch, metav1.PatchOptions{})
-	s.must(err)
-	s.node("refuge")
-	return s
-}
-
-func (s *stage) node(name string) *lab.Node {
-	s.Helper()
-	return s.lab.Node(s.T, lab.NodeSpec{Name: s.namespace + "-" + name, Labels: map[string]string{"stage": s.namespace}})
-}
-
-func (s *stage) apply(manifests ...string) {
-	s.Helper()
-	all := strings.ReplaceAll(strings.Join(manifests, "\n---\n"), "${stage}", s.namespace)
-	s.must(s.lab.Apply(s.Context(), s.namespace, all))
-}
-
-func (s *stage) must(err error) {
-	s.Helper()
-	if err != nil {
-		s.Fatal(err)
+	const revision = "deployment.kubernetes.io/revision"
+	if after := s.web(); before.Generation != after.Generation || after.Annotations[revision] != "1" {
+		t.Errorf("the Deployment is at generation %d, revision %q, want %d and 1", after.Generation, after.Annotations[revision], before.Generation)
+	}
+	if n := uncontrolled(); n > 0 {
+		t.Errorf("pods were seen %d times without a controller", n)
+	}
+	if n := fewest(); n < 1 {
+		t.Errorf("there were only %d ready endpoints", n)
 	}
 }
 
-func (s *stage) within(limit time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(s.Context(), limit)
-	s.Cleanup(cancel)
-	return ctx
-}
-
-// handOvers returns those of an agent of its own.
-func (s *stage) handOvers() *HandOvers {
-	s.Helper()
-	client, err := NewClient(s.config, s.doomed.Name())
-	s.must(err)
-	return NewHandOvers(client, "notice-1")
-}
-
-// pods returns the pods of the doomed node that are not ending.
-func (s *stage) pods() []corev1.Pod {
-	s.Helper()
-	list, err := s.lab.Client().CoreV1().Pods(s.namespace).List(s.Context(), metav1.ListOptions{})
-	s.must(err)
-	var pods []corev1.Pod
-	for _, pod := range list.Items {
-		if pod.Spec.NodeName == s.doomed.Name() && pod.DeletionTimestamp == nil {
-			pods = append(pods, pod)
-		}
+func TestHandOverIsUndoneAtEachStep(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		// until is how far the hand-over has come.
+		until func(s *stage, h *HandOvers, ref PodRef)
+		// later makes the undo another agent's.
+		later bool
+	}{
+		"as soon as it has begun":             {until: func(*stage, *HandOvers, PodRef) {}},
+		"when the replacement is made":        {until: func(s *stage, _ *HandOvers, _ PodRef) { s.waitPods(5*time.Second, count(2)) }},
+		"when the replacement is Ready":       {until: func(s *stage, _ *HandOvers, _ PodRef) { s.waitPods(5*time.Second, lab.AllReady(2)) }},
+		"when the replacement stands in":      {until: func(s *stage, h *HandOvers, ref PodRef) { s.succeeded(h, ref) }},
+		"by the agent that follows a crash":   {until: func(*stage, *HandOvers, PodRef) {}, later: true},
+		"by the next agent, when it stood in": {until: func(s *stage, h *HandOvers, ref PodRef) { s.succeeded(h, ref) }, later: true},
 	}
-	return pods
-}
-
-// pod returns the one pod of the doomed node whose name begins with prefix.
-func (s *stage) pod(prefix string) *corev1.Pod {
-	s.Helper()
-	for _, pod := range s.pods() {
-		if strings.HasPrefix(pod.Name, prefix) {
-			return &pod
-		}
-	}
-	s.Fatalf("no pod %q is on the doomed node", prefix)
-	return nil
-}
-
-func (s *stage) deployment(name string) *appsv1.Deployment {
-	s.Helper()
-	deployment, err := s.lab.Client().AppsV1().Deployments(s.namespace).Get(s.Context(), name, metav1.GetOptions{})
-	s.must(err)
-	return deployment
-}
-
-// settledStatus waits until the Deployments' statuses say what the pods do.
-func (s *stage) settledStatus() {
-	s.Helper()
-	deployments := s.lab.Client().AppsV1().Deployments(s.namespace)
-	list, err := deployments.List(s.Context(), metav1.ListOptions{})
-	s.must(err)
-	for _, d := range list.Items {
-		s.waitDeployment(d.Name, "to be complete", func(d *appsv1.Deployment) bool {
-			return d.Status.ObservedGeneration >= d.Generation && d.Status.AvailableReplicas == *d.Spec.Replicas &&
-				d.Status.UpdatedReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, 1, web("web", 1), guarded("web", 1))
+			uncontrolled := s.controllersOf()
+			h, old := s.handOvers(), s.pod("web")
+			ref := s.begun(h, old)
+			c.until(s, h, ref)
+			if c.later {
+				h = s.handOvers()
+			}
+			undone, err := h.Undo(s.within(10*time.Second), ref)
+			s.must(err)
+			if !undone {
+				t.Fatal("it was not undone")
+			}
+			s.isBack(old)
+			if n := uncontrolled(); n > 0 {
+				t.Errorf("pods were seen %d times without a controller", n)
+			}
+			if undone, err := h.Undo(s.within(10*time.Second), ref); undone || err != nil {
+				t.Errorf("a second undo says %v, %v; want that there is nothing to do", undone, err)
+			}
 		})
 	}
 }
 
-func (s *stage) waitDeployment(name, what string, cond func(*appsv1.Deployment) bool) {
+// isBack checks that old is what its Deployment has, and as it was before.
+func (s *stage) isBack(old *corev1.Pod) {
 	s.Helper()
-	ctx := s.within(30 * time.Second)
-	watcher, err := s.lab.Client().AppsV1().Deployments(s.namespace).
-		Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	s.waitPods(10*time.Second, func(pods []corev1.Pod) bool { return len(pods) == 1 && pods[0].UID == old.UID })
+	s.settledStatus()
+	back := s.pod(old.Name)
+	if was := metav1.GetControllerOf(old); !metav1.IsControlledBy(back, &metav1.ObjectMeta{UID: was.UID}) {
+		s.Errorf("the pod is owned by %v, want its ReplicaSet", back.OwnerReferences)
+	}
+	if back.Labels[hashLabel] != old.Labels[hashLabel] {
+		s.Errorf("the pod's labels are %v, want %v", back.Labels, old.Labels)
+	}
+	if handOver, err := HandOverOf(back); handOver != nil || err != nil {
+		s.Errorf("the pod still carries %v, %v", handOver, err)
+	}
+}
+
+func count(n int) func([]corev1.Pod) bool {
+	return func(pods []corev1.Pod) bool { return len(pods) == n }
+}
+
+func TestHandOverIsTakenUpByTheNextAgent(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1))
+	old := s.pod("web")
+	s.begun(s.handOvers(), old)
+
+	next, handed := s.handOvers(), s.pod("web")
+	handOver, err := HandOverOf(handed)
 	s.must(err)
-	defer watcher.Stop()
-	for event := range watcher.ResultChan() {
-		if d, ok := event.Object.(*appsv1.Deployment); ok && cond(d) {
-			return
+	rs := metav1.GetControllerOf(old)
+	want := HandOver{Hash: old.Labels[hashLabel], ReplicaSet: rs.Name, ReplicaSetUID: rs.UID, Notice: "notice-1", Available: 1}
+	if handOver == nil || *handOver != want {
+		t.Fatalf("the pod carries %+v, want %+v", handOver, want)
+	}
+	for range 2 {
+		if refusal, err := next.Begin(t.Context(), handed); refusal != AlreadyHanded || err != nil {
+			t.Errorf("a second hand-over says %q, %v; want %q", refusal, err, AlreadyHanded)
 		}
 	}
-	s.Fatalf("waited in vain for Deployment %q %s", name, what)
+	s.succeeded(next, refOf(old))
 }
 
-// waitPods waits until cond holds for all pods of the stage.
-func (s *stage) waitPods(limit time.Duration, cond func([]corev1.Pod) bool) {
-	s.Helper()
-	s.must(s.lab.WaitPods(s.within(limit), s.namespace, "", cond))
-}
-
-// begun hands pod over, which must succeed.
-func (s *stage) begun(h *HandOvers, pod *corev1.Pod) PodRef {
-	s.Helper()
-	refusal, err := h.Begin(s.within(10*time.Second), pod)
-	s.must(err)
-	if refusal != "" {
-		s.Fatalf("pod %q is refused: %s", pod.Name, refusal)
-	}
-	return refOf(pod)
-}
-
-// succeeded waits for a pod's replacement, which must come.
-func (s *stage) succeeded(h *HandOvers, ref PodRef) {
-	s.Helper()
-	got, why, err := h.Await(s.within(30*time.Second), ref)
-	s.must(err)
-	if got != Ready {
-		s.Fatalf("the replacement of pod %q is %s: %s", ref, got, why)
+func TestHandOverThatASecondAgentTriesToo(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1))
+	old := s.pod("web")
+	s.begun(s.handOvers(), old)
+	if refusal, err := s.handOvers().Begin(t.Context(), old); !apierrors.IsConflict(err) && refusal != SurgeInUse {
+		t.Errorf("a hand-over of a pod as it was before says %q, %v; want a conflict, or that the surge is in use", refusal, err)
 	}
 }
 
-// controllersOf tells of every version of the stage's pods that nobody controls,
-// from now on until the returned function is called, which counts them.
-func (s *stage) controllersOf() (uncontrolled func() int) {
-	s.Helper()
-	pods := s.lab.Client().CoreV1().Pods(s.namespace)
-	now, err := pods.List(s.Context(), metav1.ListOptions{})
-	s.must(err)
-	watcher, err := pods.Watch(s.Context(), metav1.ListOptions{ResourceVersion: now.ResourceVersion})
-	s.must(err)
-	count := make(chan int, 1)
-	go func() {
-		n := 0
-		for event := range watcher.ResultChan() {
-			if pod, ok := event.Object.(*corev1.Pod); ok && metav1.GetControllerOf(pod) == nil {
-				n++
+// Each agent has found a place free before the first of them takes it.
+func TestHandOversOfManyAgentsNeverOverdrawTheSurge(t *testing.T) {
+	t.Parallel()
+	const agents, surge = 6, 2
+	s := newStage(t, agents, web("web", agents, "maxSurge: 1", "maxSurge: 2"))
+	pods, all := s.pods(), make([]*HandOvers, agents)
+	for i := range pods {
+		h := s.handOvers()
+		if refusal, err := h.refuse(t.Context(), &pods[i], h.lineage(metav1.GetControllerOf(&pods[i]).UID)); refusal != "" || err != nil {
+			t.Fatalf("asked before all of them, the pod is refused: %q, %v", refusal, err)
+		}
+		// They stay sure of what they have seen, however long the others take.
+		h.handed[s.namespace].at = time.Now().Add(time.Minute)
+		all[i] = h
+	}
+	var wait sync.WaitGroup
+	refusals := make([]Refusal, agents)
+	for i, h := range all {
+		wait.Go(func() {
+			refusal, err := h.Begin(s.within(20*time.Second), &pods[i])
+			if err != nil {
+				t.Errorf("handing over pod %q: %v", pods[i].Name, err)
 			}
-		}
-		count <- n
-	}()
-	return func() int {
-		watcher.Stop()
-		return <-count
+			refusals[i] = refusal
+		})
 	}
-}
-
-// endpoints follows the stage's EndpointSlices until the returned function is
-// called, which says how few ready endpoints there were at the worst moment.
-func (s *stage) endpoints() (fewest func() int) {
-	s.Helper()
-	slices := s.lab.Client().DiscoveryV1().EndpointSlices(s.namespace)
-	watcher, err := slices.Watch(s.Context(), metav1.ListOptions{})
+	wait.Wait()
+	places := 0
+	for _, refusal := range refusals {
+		if refusal == "" {
+			places++
+		} else if refusal != SurgeInUse {
+			t.Errorf("a pod is refused as %q, want %q", refusal, SurgeInUse)
+		}
+	}
+	if places != surge {
+		t.Errorf("%d pods were handed over, want %d: %q", places, surge, refusals)
+	}
+	handed, err := s.handOvers().client.handedOver(t.Context(), s.namespace, "")
 	s.must(err)
-	result := make(chan int, 1)
-	go func() {
-		worst := -1
-		for event := range watcher.ResultChan() {
-			if n, ok := readyEndpoints(event); ok && (worst < 0 || n < worst) {
-				worst = n
-			}
+	if got := handed[s.web().UID]; got != surge {
+		t.Errorf("%d pods are handed over, want %d", got, surge)
+	}
+	s.waitPods(20*time.Second, lab.AllReady(agents+surge))
+}
+
+// An agent that was killed before it could look at the surge leaves that to the next.
+func TestHandOverTooManyIsUndoneByTheNextAgent(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 2, web("web", 2))
+	pods := s.pods()
+	s.begun(s.handOvers(), &pods[0])
+	crashed, owner := s.handOvers(), metav1.GetControllerOf(&pods[1])
+	handOver := HandOver{Hash: pods[1].Labels[hashLabel], ReplicaSet: owner.Name, ReplicaSetUID: owner.UID, Available: 2}
+	patch := handOverPatch(&pods[1], s.web(), handOver)
+	handed, err := crashed.client.changeOwner(t.Context(), "handing over", refOf(&pods[1]), patch)
+	s.must(err)
+	if refusal, err := s.handOvers().Begin(t.Context(), handed); refusal != SurgeInUse || err != nil {
+		t.Errorf("the next agent says %q, %v; want %q", refusal, err, SurgeInUse)
+	}
+	s.waitPods(10*time.Second, lab.AllReady(3))
+	if back := s.pod(pods[1].Name); !ownedBy(back, "ReplicaSet") {
+		t.Errorf("the pod is owned by %v, want its ReplicaSet", back.OwnerReferences)
+	}
+}
+
+func TestHandOverFailsWhereNoReplacementCanBeMade(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 2, web("web", 1), web("other", 1))
+	h, old := s.handOvers(), s.pod("web")
+	s.begun(h, s.pod("other")) // so that h has seen what the namespace allows
+	s.waitPods(10*time.Second, lab.AllReady(3))
+	s.quota(3)
+
+	ref := s.begun(h, old)
+	end, why, err := h.Await(s.within(20*time.Second), ref)
+	s.must(err)
+	if end != Failed || !strings.Contains(why, "exceeded quota: full") {
+		t.Fatalf("the wait ends with %q, %q; want %s for the quota", end, why, Failed)
+	}
+	undone, err := h.Undo(t.Context(), ref)
+	s.must(err)
+	if !undone {
+		t.Fatal("it was not undone")
+	}
+	s.settledStatus()
+	if back := s.pod("web"); back.UID != old.UID || !ownedBy(back, "ReplicaSet") {
+		t.Errorf("pod %q is owned by %v, want the old one with its ReplicaSet", back.Name, back.OwnerReferences)
+	}
+}
+
+func TestHandOverEndsWithItsDeployment(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1))
+	h := s.handOvers()
+	ref := s.begun(h, s.pod("web"))
+	s.waitPods(10*time.Second, count(2))
+	s.must(s.lab.Client().AppsV1().Deployments(s.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	end, why, err := h.Await(s.within(10*time.Second), ref)
+	if s.must(err); end != Failed || why == "" {
+		t.Errorf("the wait ends with %q, %q; want %s", end, why, Failed)
+	}
+	s.waitPods(20*time.Second, count(0))
+	if undone, err := h.Undo(t.Context(), ref); undone || err != nil {
+		t.Errorf("an undo says %v, %v; want that there is nothing to do", undone, err)
+	}
+}
+
+// What would adopt an orphan that it selects must leave a pod that is handed over.
+func TestHandOverLeavesNothingToAdopt(t *testing.T) {
+	t.Parallel()
+	wider := `
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {nodeSelector: {stage: nowhere}, containers: [{name: c, image: none}]}}`
+	s := newStage(t, 1, web("web", 1),
+		"{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: dormant}, spec: {replicas: 0,"+flow(wider)+"}}",
+		"{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: dormant}, spec: {"+flow(wider)+"}}")
+	h, old := s.handOvers(), s.pod("web")
+	ref := s.begun(h, old)
+	s.waitPods(10*time.Second, lab.AllReady(2))
+	// Both look at their pods again, and say so.
+	s.synced("dormant")
+	s.succeeded(h, ref)
+	if pod := s.pod(old.Name); !ownedBy(pod, "Deployment") {
+		t.Errorf("the pod is owned by %v, want its Deployment", pod.OwnerReferences)
+	}
+}
+
+// flow turns the lines of a YAML mapping into the inside of a flow mapping.
+func flow(lines string) string {
+	return strings.Join(strings.Split(strings.TrimSpace(lines), "\n"), ", ")
+}
+
+// synced changes a ReplicaSet and a DaemonSet of that name, and waits until their
+// controllers have taken it in.
+func (s *stage) synced(name string) {
+	s.Helper()
+	ctx, apps, patch := s.within(20*time.Second), s.lab.Client().AppsV1(), []byte(`{"spec":{"minReadySeconds":1}}`)
+	_, err := apps.ReplicaSets(s.namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	s.must(err)
+	_, err = apps.DaemonSets(s.namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	s.must(err)
+	sets, err := apps.ReplicaSets(s.namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	s.must(err)
+	defer sets.Stop()
+	for event := range sets.ResultChan() {
+		if rs, ok := event.Object.(*appsv1.ReplicaSet); ok && rs.Status.ObservedGeneration > 1 {
+			break
 		}
-		result <- worst
-	}()
-	return func() int {
-		watcher.Stop()
-		return <-result
 	}
-}
-
-func readyEndpoints(event watch.Event) (int, bool) {
-	slice, ok := event.Object.(*discoveryv1.EndpointSlice)
-	if !ok {
-		return 0, false
-	}
-	n := 0
-	for _, endpoint := range slice.Endpoints {
-		if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready {
-			n++
+	daemons, err := apps.DaemonSets(s.namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	s.must(err)
+	defer daemons.Stop()
+	for event := range daemons.ResultChan() {
+		if set, ok := event.Object.(*appsv1.DaemonSet); ok && set.Status.ObservedGeneration > 1 {
+			break
 		}
 	}
-	return n, true
+	s.must(ctx.Err())
 }
 
-// web is a Deployment whose pods are Ready after half a second.
-func web(name string, replicas int, more ...string) string {
-	strategy := "{rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"
-	if len(more) > 0 {
-		strategy = more[0]
+func TestHandOverGoesOnThroughARollout(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1), guarded("web", 1))
+	h, old := s.handOvers(), s.pod("web")
+	ref := s.begun(h, old)
+	image := []byte(`{"spec":{"template":{"metadata":{"labels":{"version":"2"}}}}}`)
+	_, err := s.lab.Client().AppsV1().Deployments(s.namespace).Patch(t.Context(), "web", types.MergePatchType, image, metav1.PatchOptions{})
+	s.must(err)
+	if undone, err := h.Undo(t.Context(), ref); undone || err != nil {
+		t.Errorf("an undo says %v, %v; want that the pod stays with its Deployment", undone, err)
 	}
-	return fmt.Sprintf(`
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: %[1]s}
-spec:
-  replicas: %[2]d
-  strategy: %[3]s
-  selector: {matchLabels: {app: %[1]s}}
-  template:
-    metadata:
-      labels: {app: %[1]s}
-      annotations: {lab.ebbtide.dev/ready-after: 500ms, lab.ebbtide.dev/exits-after: 200ms}
-    spec:
-      nodeSelector: {stage: "${stage}"}
-      terminationGracePeriodSeconds: 5
-      containers: [{name: c, image: none}]
-`, name, replicas, strategy)
+	if pod := s.pod(old.Name); !ownedBy(pod, "Deployment") {
+		t.Errorf("the pod is owned by %v, want its Deployment", pod.OwnerReferences)
+	}
+	s.succeeded(s.handOvers(), ref)
+	s.must(h.client.Evict(t.Context(), ref, 5*time.Second))
+	s.waitPods(20*time.Second, func(pods []corev1.Pod) bool {
+		return len(pods) == 1 && pods[0].Labels["version"] == "2" && lab.PodReady(pods[0])
+	})
 }
 
-// guarded is a PodDisruptionBudget that lets no pod of app go while it has n.
-func guarded(app string, n int) string {
-	return fmt.Sprintf(`
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata: {name: %[1]s}
-spec: {minAvailable: %[2]d, selector: {matchLabels: {app: %[1]s}}}
-`, app, n)
+// With the controllers away, the Deployment's count of available pods still holds
+// the pod itself: it must not pass for the replacement.
+func TestHandOverIsNotFooledByAStaleCount(t *testing.T) {
+	t.Parallel()
+	s := newStageOf(t, lab.New(t), 1, web("web", 1))
+	h, old := s.handOvers(), s.pod("web")
+	s.must(s.lab.Pause(lab.ControllerManager))
+	ref := s.begun(h, old)
+	short, cancel := context.WithTimeout(t.Context(), 2*settled+time.Second)
+	defer cancel()
+	if end, why, err := h.Await(short, ref); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the wait ends with %q, %q, %v; want no end in time", end, why, err)
+	}
+	s.must(s.lab.Resume(lab.ControllerManager))
+	s.succeeded(h, ref)
 }
 
-func service(app string) string {
-	return fmt.Sprintf(`
-apiVersion: v1
-kind: Service
-metadata: {name: %[1]s}
-spec: {selector: {app: %[1]s}, ports: [{port: 80}]}
-`, app)
+func TestHandOverIsOnlyRehearsedInADryRun(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1))
+	h, old := s.handOvers(), s.pod("web")
+	h.client = NewDryRun(h.client).Client
+	ref := s.begun(h, old)
+	if end, why, err := h.Await(t.Context(), ref); end != Ready || err != nil {
+		t.Errorf("the wait ends with %q, %q, %v; want %s", end, why, err, Ready)
+	}
+	if undone, err := h.Undo(t.Context(), ref); undone || err != nil {
+		t.Errorf("an undo says %v, %v; want that there is nothing to do", undone, err)
+	}
+	if pod := s.pod("web"); pod.ResourceVersion != old.ResourceVersion {
+		t.Errorf("the pod was written: %+v", pod.ObjectMeta)
+	}
 }

@@ -1,14 +1,15 @@
-// Command bench measures an agent on the lab: a real control plane, simulated
-// nodes, a fake metadata service and the agent's real program. It prints a table
-// of figures, each with the bound that it has to keep, writes the same to
-// out/bench.json, and ends with exit code 1 if one does not keep it.
+// Command bench measures Ebbtide beside kubectl's drain, as a termination handler
+// calls it, in one run and on one control plane: the lab's, which is a real one with
+// simulated nodes. What becomes of the pods is read from the nodes' own records, the
+// API server's audit log and watches, and never from what a contender says of itself.
 //
-// So far it measures Ebbtide alone; kubectl's drain joins it later.
+// It prints a table of figures for each scenario and a verdict for each bound that
+// Ebbtide has to keep, writes the figures to out/bench.json, and ends with exit code
+// 1 if a bound was missed.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,158 +20,124 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
-	"github.com/ebbtide/ebbtide/e2e/agentrun"
-	"github.com/ebbtide/ebbtide/e2e/lab"
+	"k8s.io/klog/v2"
 )
 
-// figure is one measured number and the bound that it has to keep.
-type figure struct {
-	Scenario string  `json:"scenario"`
-	Name     string  `json:"name"`
-	Value    float64 `json:"value"`
-	Unit     string  `json:"unit"`
-	AtMost   float64 `json:"atMost"`
-}
-
-func (f figure) kept() bool { return f.Value <= f.AtMost }
-
-// scenario measures one thing on a running lab.
-type scenario struct {
-	name, help string
-	measure    func(*bench, context.Context) error
-}
-
-var scenarios = []scenario{
-	{"drain", "a node of 40 pods with open budgets is drained", (*bench).drain},
-	{"cordon", "a notice becomes readable, the node is cordoned; -runs times", (*bench).cordon},
-	{"idle", "an agent has nothing to do for -idle", (*bench).idle},
-}
-
-// bench is what the scenarios share.
-type bench struct {
-	lab      *lab.Lab
-	program  string
-	dir      string
-	runs     int
-	idleFor  time.Duration
-	progress io.Writer
-	figures  []figure
-}
+// Exit codes.
+const (
+	exitKept        = 0
+	exitMissed      = 1 // also: something could not be measured
+	exitUsage       = 2
+	exitInterrupted = 130
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cleans up; a second one does not wait for that.
 	context.AfterFunc(ctx, stop)
+	// client-go tells of every wait of its throttle, which kubectl's figures show.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run measures what args ask for and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	b := &bench{progress: stderr}
-	var names []string
-	for _, s := range scenarios {
-		names = append(names, s.name)
+	b := newBench(stderr)
+	out, err := b.parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitKept
+	case err != nil:
+		return exitUsage
 	}
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	chosen := flags.String("scenarios", strings.Join(names, ","), "which to run, separated by commas")
-	out := flags.String("out", filepath.Join("out", "bench.json"), "where to write the figures as JSON")
-	flags.IntVar(&b.runs, "runs", 50, "how often the scenario cordon is run")
-	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "how long the scenario idle takes")
-	flags.Usage = func() {
-		_, _ = fmt.Fprintln(stderr, "usage: bench [flags]\n\nMeasures the agent on a real control plane. Scenarios:")
-		for _, s := range scenarios {
-			_, _ = fmt.Fprintf(stderr, "  %-8s %s\n", s.name, s.help)
-		}
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
-	}
-	for name := range strings.SplitSeq(*chosen, ",") {
-		if !slices.Contains(names, name) {
-			_, _ = fmt.Fprintf(stderr, "bench: no scenario is called %q, only %s\n", name, strings.Join(names, ", "))
-			return 2
-		}
-	}
-	err := b.all(ctx, strings.Split(*chosen, ","))
-	b.print(stdout)
-	if err = errors.Join(err, b.write(*out)); err != nil {
+	began := time.Now()
+	err = b.all(ctx)
+	b.machine.TookSeconds = round(time.Since(began).Seconds())
+	if err = errors.Join(err, b.results.write(out, b.machine)); err != nil {
 		_, _ = fmt.Fprintln(stderr, "bench:", err)
-		return 1
 	}
-	if slices.ContainsFunc(b.figures, func(f figure) bool { return !f.kept() }) {
-		return 1
+	kept := b.report(stdout)
+	switch {
+	case ctx.Err() != nil:
+		_, _ = fmt.Fprintln(stderr, "bench: interrupted; nothing is left running")
+		return exitInterrupted
+	case err != nil || !kept:
+		return exitMissed
 	}
-	return 0
+	_, _ = fmt.Fprintf(stdout, "\nThe figures are in %s. The run took %s.\n", out, time.Since(began).Round(time.Second))
+	return exitKept
 }
 
-// all runs the chosen scenarios on one lab and cleans up.
-func (b *bench) all(ctx context.Context, chosen []string) (err error) {
-	if b.dir, err = os.MkdirTemp("", "ebbtide-bench-*"); err != nil {
-		return fmt.Errorf("creating a folder: %w", err)
+// parse reads the command line and returns the path of the figures. What is wrong
+// with it has been printed when it returns an error.
+func (b *bench) parse(args []string) (out string, err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(b.progress)
+	scenarios := flags.String("scenarios", strings.Join(b.keys(), ","), "which to run, separated by commas")
+	rivals := flags.String("rivals", strings.Join(contenderNames(), ","), "whom to run them for, separated by commas")
+	flags.StringVar(&out, "out", filepath.Join("out", "bench.json"), "where to write the figures as JSON")
+	flags.IntVar(&b.sizes.pods, "pods", 110, "a: pods on the node")
+	flags.IntVar(&b.sizes.blocked, "blocked", 20, "b: pods behind budgets that never open")
+	flags.IntVar(&b.sizes.nodes, "nodes", 100, "d: nodes, half of which get notice")
+	flags.IntVar(&b.sizes.podsPerNode, "pods-per-node", 20, "d: pods on each node")
+	flags.IntVar(&b.sizes.budgets, "budgets", 10, "d: Deployments, with a budget each")
+	flags.IntVar(&b.runs, "runs", 50, "f: notices")
+	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do")
+	flags.Usage = func() { b.usage(flags) }
+	if err := flags.Parse(args); err != nil {
+		return "", err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	b.say("Building the agent")
-	if b.program, err = agentrun.Build(ctx, b.dir, false); err != nil {
-		return err
+	if b.chosen, err = choose("scenario", *scenarios, b.keys()); err == nil {
+		b.rivals, err = choose("contender", *rivals, contenderNames())
 	}
-	b.say("Starting Kubernetes (the first time it is built from source, which takes some minutes)")
-	if b.lab, err = lab.Start(ctx, lab.Options{Progress: b.progress}); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.lab.Close()) }()
-	for _, s := range scenarios {
-		if !slices.Contains(chosen, s.name) {
-			continue
-		}
-		b.say("Measuring %s: %s", s.name, s.help)
-		if err := s.measure(b, ctx); err != nil {
-			return fmt.Errorf("measuring %s: %w", s.name, err)
-		}
-	}
-	return nil
-}
-
-// say shows progress. Whole lines at a time, since several runs may speak.
-func (b *bench) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(b.progress, format+"\n", args...)
-}
-
-// note takes down a figure.
-func (b *bench) note(scenario, name string, value float64, unit string, atMost float64) {
-	b.figures = append(b.figures, figure{scenario, name, value, unit, atMost})
-}
-
-func (b *bench) print(to io.Writer) {
-	columns := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(columns, "SCENARIO\tFIGURE\tMEASURED\tAT MOST\t")
-	for _, f := range b.figures {
-		verdict := ""
-		if !f.kept() {
-			verdict = "TOO MUCH"
-		}
-		_, _ = fmt.Fprintf(columns, "%s\t%s\t%.4g %s\t%.4g %s\t%s\n", f.Scenario, f.Name, f.Value, f.Unit, f.AtMost, f.Unit, verdict)
-	}
-	_ = columns.Flush()
-}
-
-func (b *bench) write(path string) error {
-	text, err := json.MarshalIndent(b.figures, "", "  ")
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o755) //nolint:gosec // figures are for everybody
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("there is nothing to do with %q", flags.Arg(0))
 	}
 	if err == nil {
-		err = os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // figures are for everybody
+		err = b.check()
 	}
 	if err != nil {
-		return fmt.Errorf("writing the figures: %w", err)
+		_, _ = fmt.Fprintln(b.progress, "bench:", err)
 	}
-	return nil
+	return out, err
+}
+
+// choose splits a list of names, each of which has to be one of known.
+func choose(kind, list string, known []string) ([]string, error) {
+	chosen := strings.Split(list, ",")
+	for _, name := range chosen {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("no %s is called %q, only %s", kind, name, strings.Join(known, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+func (b *bench) usage(flags *flag.FlagSet) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(b.progress, format+"\n", args...) }
+	say("usage: bench [flags]\n")
+	say("Measures Ebbtide beside kubectl's drain on a real control plane with simulated nodes.\n")
+	say("Scenarios:")
+	for _, s := range b.scenarios() {
+		say("  %-7s %s", s.key, s.title)
+	}
+	say("\nContenders of a to e; the other scenarios are Ebbtide's alone:")
+	for _, c := range contenders {
+		say("  %-14s %s", c.name, c.help)
+	}
+	say("\nEach contender gets a namespace and nodes of its own, and each machine dies at its deadline, with its handler.")
+	say("A run ends when the pods have ended and are replaced, or %s after the deadline: what is unavailable", aftermath)
+	say("for longer is not counted, in favour of whoever caused it.\n")
+	say("Figures of a to e:")
+	for _, m := range meanings {
+		if m.help != "" {
+			say("  %-30s %s", m.name, m.help)
+		}
+	}
+	say("\nFlags:")
+	flags.PrintDefaults()
+	say("\nExit code 0 says that every bound was kept that the chosen scenarios have, 1 that one was missed.")
 }

@@ -17,9 +17,6 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
-// patience bounds every wait for something that takes seconds.
-const patience = time.Minute
-
 // watch is an agent that looks after a node of its own.
 type watch struct {
 	node  *lab.Node
@@ -101,7 +98,7 @@ func (b *bench) drain(ctx context.Context) (err error) {
 	if err := b.lab.WaitPods(ctx, "default", "app=web", lab.AllReady(40)); err != nil {
 		return err
 	}
-	before, err := b.lab.Requests(w.user)
+	before, err := b.lab.Requests(ctx, w.user)
 	if err != nil {
 		return err
 	}
@@ -109,11 +106,14 @@ func (b *bench) drain(ctx context.Context) (err error) {
 	if _, err := w.agent.WaitLog(ctx, "Drained node"); err != nil {
 		return err
 	}
-	after, err := b.lab.Requests(w.user)
+	after, err := b.lab.Requests(ctx, w.user)
 	if err != nil {
 		return err
 	}
-	b.note("drain", "API requests a pod", float64(len(after)-len(before))/40, "", 1.3)
+	b.results.put("drain", ebbtide, Figures{
+		figurePods: 40, figureRequests: float64(len(after) - len(before)),
+		figureRequestsPerPod: round(float64(len(after)-len(before)) / 40),
+	})
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (b *bench) cordon(ctx context.Context) error {
 		lanes.Go(func() (err error) {
 			offset := time.Duration((float64(i) + 0.5) / float64(b.runs) * float64(pollInterval))
 			runs[i], err = b.cordonOnce(ctx, i, offset)
-			b.say("  run %d of %d: %.3f s", i+1, b.runs, runs[i].took.Seconds())
+			b.say("  notice %d of %d: %.3f s", i+1, b.runs, runs[i].took.Seconds())
 			return err
 		})
 	}
@@ -150,14 +150,14 @@ func (b *bench) cordon(ctx context.Context) error {
 		took, mean, peak = append(took, one.took.Seconds()), mean+one.mean/float64(b.runs), max(peak, one.peak)
 	}
 	slices.Sort(took)
-	b.note("cordon", "notice to cordon, p50", quantile(took, 0.5), "s", 0.6)
-	b.note("cordon", "notice to cordon, p99", quantile(took, 0.99), "s", 1.2)
-	b.note("cordon", "metadata requests a second, mean", mean, "", 1.5)
-	b.note("cordon", "metadata requests a second, most in ten", peak, "", 1.5)
+	b.results.put("f", ebbtide, Figures{
+		figureP50: round(quantile(took, 0.5)), figureP99: round(quantile(took, 0.99)),
+		figurePolls: round(mean), figurePollsPeak: round(peak),
+	})
 	return nil
 }
 
-// cordonRun is the figures of one run.
+// cordonRun is the figures of one notice.
 type cordonRun struct {
 	took       time.Duration
 	mean, peak float64
@@ -222,7 +222,11 @@ func (b *bench) idle(ctx context.Context) (err error) {
 	if err := pause(ctx, 10*time.Second); err != nil {
 		return err
 	}
-	before, err := b.lab.Requests(w.user)
+	before, err := b.lab.Requests(ctx, w.user)
+	if err != nil {
+		return err
+	}
+	busyBefore, err := processorTime(w.agent.PID())
 	if err != nil {
 		return err
 	}
@@ -233,7 +237,7 @@ func (b *bench) idle(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	after, err := b.lab.Requests(w.user)
+	after, err := b.lab.Requests(ctx, w.user)
 	if err != nil {
 		return err
 	}
@@ -241,24 +245,21 @@ func (b *bench) idle(ctx context.Context) (err error) {
 	for _, n := range w.imds.Requests() {
 		requests += n
 	}
+	busy, err := processorTime(w.agent.PID())
+	if err != nil {
+		return err
+	}
 	memory, err := w.agent.Memory()
 	if err != nil {
 		return err
 	}
 	const mib = 1 << 20
-	b.note("idle", "API requests in "+b.idleFor.String(), float64(len(after)-len(before)), "", 1)
-	b.note("idle", "resident memory", float64(memory.Resident)/mib, "MiB", 30)
-	b.note("idle", "resident memory, anonymous", float64(memory.Anonymous)/mib, "MiB", 12)
-	b.note("idle", "metadata requests a second, mean", float64(requests)/b.idleFor.Seconds(), "", 1.5)
+	b.results.put("g", ebbtide, Figures{
+		figureAPIRequests: float64(len(after) - len(before)),
+		figureResident:    round(float64(memory.Resident) / mib),
+		figureAnonymous:   round(float64(memory.Anonymous) / mib),
+		figureCPU:         round((busy - busyBefore).Seconds() * 1000 / b.idleFor.Seconds()),
+		figurePolls:       round(float64(requests) / b.idleFor.Seconds()),
+	})
 	return nil
-}
-
-// pause waits for d, or until ctx ends, which is its error.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

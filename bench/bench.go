@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/e2e/agentrun"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+)
+
+// patience bounds every wait for something that takes seconds.
+const patience = time.Minute
+
+// bench is what the scenarios share.
+type bench struct {
+	progress io.Writer
+
+	// What the command line asks for.
+	chosen, rivals []string
+	sizes          sizes
+	runs           int
+	idleFor        time.Duration
+
+	lab     *lab.Lab
+	dir     string // for the agents' files; vanishes with the lab
+	program string // the agent's
+
+	results results
+	machine machine
+}
+
+func newBench(progress io.Writer) *bench {
+	return &bench{progress: progress, results: results{}, machine: newMachine()}
+}
+
+// scenario is something to measure.
+type scenario struct {
+	key, title string
+	// alone says that it is Ebbtide's, whoever else is chosen.
+	alone bool
+	// measure takes down its figures in b.results.
+	measure func(ctx context.Context) error
+}
+
+// scenarios returns all of them, in the order in which they are run.
+func (b *bench) scenarios() []scenario {
+	var all []scenario
+	for _, s := range newScenes(b.sizes) {
+		all = append(all, scenario{s.key, s.title, false, func(ctx context.Context) error { return b.compare(ctx, s) }})
+	}
+	return append(all,
+		scenario{"f", "notice to cordon: a notice becomes readable, a watcher sees the node cordoned; -runs times", true, b.cordon},
+		scenario{"g", "an agent has nothing to do for -idle", true, b.idle},
+		scenario{"drain", "what a drain of 40 pods with an open budget asks of the API server", true, b.drain},
+	)
+}
+
+func (b *bench) keys() []string {
+	var keys []string
+	for _, s := range b.scenarios() {
+		keys = append(keys, s.key)
+	}
+	return keys
+}
+
+// check returns what makes the sizes senseless.
+func (b *bench) check() error {
+	for name, size := range map[string]int{
+		"pods": b.sizes.pods, "blocked": b.sizes.blocked, "nodes": b.sizes.nodes / 2,
+		"pods-per-node": b.sizes.podsPerNode, "budgets": b.sizes.budgets, "runs": b.runs, "idle": int(b.idleFor / time.Second),
+	} {
+		if size < 1 {
+			return fmt.Errorf("-%s is too small", name)
+		}
+	}
+	for _, s := range newScenes(b.sizes) {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// all runs the chosen scenarios on one lab and cleans up. One that fails does not
+// keep the others from being measured.
+func (b *bench) all(ctx context.Context) (err error) {
+	b.say("Starting Kubernetes (the first time it is built from source, which takes some minutes)")
+	if b.lab, err = lab.Start(ctx, lab.Options{Progress: b.progress}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.lab.Close()) }()
+	b.machine.Kubernetes = b.lab.Version()
+	b.dir = filepath.Join(b.lab.Dir(), "bench")
+	if err := os.Mkdir(b.dir, 0o700); err != nil {
+		return fmt.Errorf("creating a folder for the agents: %w", err)
+	}
+	b.say("Building the agent")
+	if b.program, err = agentrun.Build(ctx, b.dir, false); err != nil {
+		return err
+	}
+	built, err := buildinfo.ReadFile(b.program)
+	if err != nil {
+		return fmt.Errorf("reading the agent's version: %w", err)
+	}
+	b.machine.Ebbtide = built.Main.Version
+	var errs []error
+	for _, s := range b.scenarios() {
+		if !slices.Contains(b.chosen, s.key) || ctx.Err() != nil {
+			continue
+		}
+		b.say("%s: %s", s.key, s.title)
+		if err := s.measure(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("measuring %s: %w", s.key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// compare plays a scene for each of the chosen contenders.
+func (b *bench) compare(ctx context.Context, s scene) error {
+	var errs []error
+	for _, c := range contenders {
+		if !slices.Contains(b.rivals, c.name) || ctx.Err() != nil {
+			continue
+		}
+		figures, err := b.try(ctx, s, c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("trying %s: %w", c.name, err))
+			continue
+		}
+		b.results.put(s.key, c.name, figures)
+	}
+	return errors.Join(errs...)
+}
+
+// report prints the tables and the verdicts, and says whether every bound was kept
+// that this run has to do with.
+func (b *bench) report(to io.Writer) bool {
+	for _, s := range b.scenarios() {
+		if len(b.results[s.key]) > 0 {
+			b.results.print(to, s.key, s.title)
+		}
+	}
+	return printVerdicts(to, b.results, b.asked)
+}
+
+// asked says whether a contender was to play a scenario.
+func (b *bench) asked(key, contender string) bool {
+	alone := slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return s.key == key && s.alone })
+	return slices.Contains(b.chosen, key) && (alone || slices.Contains(b.rivals, contender))
+}
+
+// say shows progress. Whole lines at a time, since several runs may speak.
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.progress, format+"\n", args...)
+}
+
+// pause waits for d, or until ctx ends, which is its error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"debug/buildinfo"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebbtide/ebbtide/e2e/agentrun"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(lab.Suite(agentrun.Suite(m))) }
+
+// What a rival is must not become a part of the product: the library brings half of
+// kubectl along.
+func TestTheAgentDoesNotLinkKubectl(t *testing.T) {
+	t.Parallel()
+	if !links(t, os.Args[0]) {
+		t.Fatal("this test does not link it either: it would not notice")
+	}
+	if links(t, agentrun.Binary(t, false)) {
+		t.Errorf("the agent links %s", kubectlModule)
+	}
+}
+
+// links says whether a program has a package of kubectl's module in it.
+func links(t *testing.T, program string) bool {
+	t.Helper()
+	built, err := buildinfo.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range built.Deps {
+		if module.Path == kubectlModule {
+			return true
+		}
+	}
+	return false
+}
+
+// A small scene for each contender on a real control plane, with the machine's end in
+// sight. How fast they are is not this test's matter; that the figures tell what
+// happened is.
+func TestEachContenderIsMeasuredOnItsOwn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t.Output())
+	b.lab, b.dir, b.program = lab.Shared(t), t.TempDir(), agentrun.Binary(t, false)
+	s := scene{
+		key: "test", title: "two pods may go, two may not", notice: 15 * time.Second, doomed: 1, podsPerNode: 4, safe: 1,
+		groups: []group{
+			{name: "free", replicas: 2, elsewhere: 1, grace: 5 * time.Second, exits: "1s", budgets: maxDown(allDown), service: true},
+			{name: "held", kind: statefulSet, replicas: 2, grace: 5 * time.Second, exits: "1s", budgets: maxDown(noneDown)},
+		},
+	}
+	want := map[string]Figures{
+		ebbtide:     {figureTold: 4, figureExited: 4, figureLost: 0, figurePastBudget: 2, figureFailures: 0},
+		kubectlQPS5: {figureTold: 2, figureExited: 2, figureLost: 2, figurePastBudget: 2, figureFailures: 1},
+	}
+	for _, c := range contenders {
+		if want[c.name] == nil {
+			continue
+		}
+		figures, err := b.try(t.Context(), s, c)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		for figure, value := range want[c.name] {
+			if figures[figure] != value {
+				t.Errorf("%s: %s is %v, want %v; all figures: %v", c.name, figure, figures[figure], value, figures)
+			}
+		}
+		// One of its pods is on a safe node, and stays.
+		if n, has := figures[figureLeastEndpoints]; !has || n < 1 {
+			t.Errorf("%s: %v ready endpoints of a Service that kept one", c.name, n)
+		}
+		if figures[figureRequests] == 0 {
+			t.Errorf("%s did not ask the API server for anything", c.name)
+		}
+	}
+	for _, namespace := range []string{"test-ebbtide", "test-kubectl-qps5"} {
+		if slices.ContainsFunc(b.lab.Records(), func(r lab.PodRecord) bool { return r.Namespace == namespace && r.End == lab.Running }) {
+			t.Errorf("pods are left in namespace %q", namespace)
+		}
+	}
+}

@@ -55,11 +55,10 @@ type told struct{ reason, kind, action, words string }
 // byPath holds the paths that are Ebbtide's doing. What ended by itself is no
 // news, and a pod that was left behind is named by the node's Event.
 var byPath = map[drain.Path]told{
-	drain.Evicted: {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
-	drain.Clamped: {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
-	drain.Forced:  {ForcedPastBudget, corev1.EventTypeWarning, "DeletePod", "Deleted at its latest moment, since no disruption budget let it go before"},
-	// The path has the name of its Event.
-	HandedOver: {HandedOver, corev1.EventTypeNormal, "HandOverPod", "Evicted after its replacement was Ready"},
+	drain.Evicted:    {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
+	drain.Clamped:    {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
+	drain.Forced:     {ForcedPastBudget, corev1.EventTypeWarning, "DeletePod", "Deleted at its latest moment, since no disruption budget let it go before"},
+	drain.HandedOver: {HandedOver, corev1.EventTypeNormal, "HandOverPod", "Evicted after its replacement was Ready"},
 }
 
 // story makes the Events of one drain.
@@ -139,6 +138,9 @@ func (s story) pod(pod drain.PodOutcome) []*eventsv1.Event {
 	var events []*eventsv1.Event
 	if told, ours := byPath[pod.Path]; ours {
 		note := fmt.Sprintf("%s, with %d s of grace: node %s is being interrupted", told.words, pod.GraceGiven, s.node.Name)
+		if pod.HandOver != "" && pod.Path != drain.HandedOver {
+			note += "; its hand-over ended with " + pod.HandOver
+		}
 		events = append(events, s.event(about, told.reason, told.kind, told.action, note, pod.ToldAt))
 	}
 	if pod.GraceGiven < pod.GraceWanted {

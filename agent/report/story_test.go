@@ -52,6 +52,8 @@ func TestWhatIsToldOfAPod(t *testing.T) {
 	untold.ToldAt, untold.GoneAt = time.Time{}, time.Time{}
 	gone := outcome(drain.AlreadyGone, 30, 0)
 	gone.ToldAt = time.Time{}
+	handed, refused := outcome(drain.HandedOver, 30, 30), outcome(drain.Forced, 30, 30)
+	handed.HandOver, refused.HandOver = "Ready", "QuotaFull"
 	shortened := func(given, wanted int) telling {
 		return telling{
 			"Warning", "GraceShortened", "ShortenGrace",
@@ -83,9 +85,14 @@ func TestWhatIsToldOfAPod(t *testing.T) {
 		"a pod that was deleted past its budget with less grace than its own": {
 			outcome(drain.Forced, 30, 2), []telling{forced(2), shortened(2, 30)},
 		},
-		"a pod that was handed over": {outcome("HandedOver", 30, 30), []telling{{
+		"a pod that was handed over": {handed, []telling{{
 			"Normal", "HandedOver", "HandOverPod",
 			"Evicted after its replacement was Ready, with 30 s of grace: node node-1 is being interrupted (notice n-1)",
+		}}},
+		"a pod that was to be handed over, and was not": {refused, []telling{{
+			"Warning", "ForcedPastBudget", "DeletePod",
+			"Deleted at its latest moment, since no disruption budget let it go before, with 30 s of grace: " +
+				"node node-1 is being interrupted; its hand-over ended with QuotaFull (notice n-1)",
 		}}},
 		"a pod that was told and did not end in time": {outcome(drain.Lost, 30, 30), nil},
 		"a pod that was told with less grace than its own and did not end in time": {

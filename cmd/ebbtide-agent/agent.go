@@ -29,36 +29,9 @@ import (
 func run(ctx context.Context, config Config) error {
 	log := newLogger(os.Stdout, config.Log)
 	klog.SetSlogLogger(log.With("component", "client-go"))
-
-	boot, err := agent.ThisBoot()
+	ebbtide, registry, err := build(config, log)
 	if err != nil {
 		return err
-	}
-	source, err := aws.NewSpot(aws.Options{Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1})
-	if err != nil {
-		return fmt.Errorf("making the AWS source: %w", err)
-	}
-	sources := []agent.Source{source}
-
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), buildInfo(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics := agent.NewMetrics(registry, sources)
-	health := &agent.Health{Log: log}
-
-	node, err := newNode(config, metrics)
-	if err != nil {
-		return err
-	}
-	ebbtide := &agent.Agent{
-		Node: node, Sources: sources, PollInterval: config.AWS.PollInterval, Boot: boot,
-		Policy: drain.Policy{
-			DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach,
-			HandOver: drain.HandOverPolicy(config.Drain.HandOver),
-		},
-		Concurrency: config.Drain.Concurrency,
-		Reporter:    report.All{report.Log{Log: log}},
-		Health:      health, Metrics: metrics, Log: log,
 	}
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
@@ -69,7 +42,7 @@ func run(ctx context.Context, config Config) error {
 
 	group, serving := errgroup.WithContext(context.WithoutCancel(ctx))
 	serving, stopServing := context.WithCancel(serving)
-	group.Go(func() error { return serve(serving, listener, agent.Handler(health, registry)) })
+	group.Go(func() error { return serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
 	group.Go(func() error {
 		// Metrics and health are served for as long as a drain goes on.
 		defer stopServing()
@@ -78,8 +51,81 @@ func run(ctx context.Context, config Config) error {
 	return group.Wait()
 }
 
-// newNode returns the agent's node on the API server, or a rehearsing one.
-func newNode(config Config, metrics *agent.Metrics) (agent.Node, error) {
+// build returns the agent that config describes, and the registry of its metrics.
+// It asks nothing of anybody yet.
+func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+	boot, err := agent.ThisBoot()
+	if err != nil {
+		return nil, nil, err
+	}
+	source, err := aws.NewSpot(aws.Options{Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1})
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the AWS source: %w", err)
+	}
+	sources := []agent.Source{source}
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), buildInfo(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := agent.NewMetrics(registry, sources)
+
+	access, err := restConfig(config.Kubeconfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := newNode(config, access, metrics)
+	if err != nil {
+		return nil, nil, err
+	}
+	reporter, err := newReporter(config, access, node, registry, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &agent.Agent{
+		Node: node, Sources: sources, PollInterval: config.AWS.PollInterval, Boot: boot,
+		Policy: drain.Policy{
+			DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach,
+			HandOver: drain.HandOverPolicy(config.Drain.HandOver),
+		},
+		Concurrency: config.Drain.Concurrency,
+		Reporter:    reporter,
+		Health:      &agent.Health{Log: log}, Metrics: metrics, Log: log,
+	}, registry, nil
+}
+
+// newReporter returns what a drain is told to: the log and, unless it was only
+// rehearsed, the Events of the cluster.
+func newReporter(
+	config Config, access *rest.Config, node agent.Node, registry prometheus.Registerer, log *slog.Logger,
+) (agent.Reporter, error) {
+	reporters := report.All{report.Log{Log: log}}
+	if config.DryRun {
+		return reporters, nil
+	}
+	events, err := report.NewEvents(access, node, registry)
+	if err != nil {
+		return nil, err
+	}
+	return append(reporters, events), nil
+}
+
+// newNode returns the agent's node on the API server, or a rehearsing one. Its
+// requests are counted, and so are its calls to pods.
+func newNode(config Config, access *rest.Config, metrics *agent.Metrics) (agent.Node, error) {
+	access = rest.CopyConfig(access)
+	access.Wrap(metrics.CountRequests)
+	client, err := drain.NewClient(access, config.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	if config.DryRun {
+		return metrics.CountCalls(drain.NewDryRun(client)), nil
+	}
+	return metrics.CountCalls(client), nil
+}
+
+// restConfig says how to reach the API server.
+func restConfig(kubeconfig string) (*rest.Config, error) {
 	// The connection is asked for signs of life after five quiet seconds, not
 	// thirty: an API server that is gone must not cost a third of a notice.
 	// client-go reads this from the environment and nowhere else.
@@ -90,22 +136,6 @@ func newNode(config Config, metrics *agent.Metrics) (agent.Node, error) {
 			return nil, fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	access, err := restConfig(config.Kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	access.Wrap(metrics.CountRequests)
-	client, err := drain.NewClient(access, config.NodeName)
-	if err != nil {
-		return nil, err
-	}
-	if config.DryRun {
-		return drain.NewDryRun(client), nil
-	}
-	return client, nil
-}
-
-func restConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		config, err := rest.InClusterConfig()
 		if err != nil {

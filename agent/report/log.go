@@ -45,18 +45,15 @@ func (l Log) Report(ctx context.Context, notice agent.Notice, report drain.Repor
 // takes no time from the others, and each of them whatever became of the others.
 type All []agent.Reporter
 
-var _ agent.Reporter = All{}
-
-// Noticer is a reporter that wants to know of a notice when its drain begins, with
-// a context of its own; an error means that it told nobody.
-type Noticer interface {
-	Noticed(ctx context.Context, notice agent.Notice) error
-}
+var (
+	_ agent.Reporter = All{}
+	_ agent.Noticer  = All{}
+)
 
 // Noticed tells those of the list that are Noticers, and joins their errors.
 func (a All) Noticed(ctx context.Context, notice agent.Notice) error {
 	return a.each(func(to agent.Reporter) error {
-		if noticer, wants := to.(Noticer); wants {
+		if noticer, wants := to.(agent.Noticer); wants {
 			return noticer.Noticed(ctx, notice)
 		}
 		return nil

@@ -48,13 +48,13 @@ const (
 	maxName     = 253
 )
 
-// told says what a pod's path means in an Event: its reason, the action that was
-// taken and the words for it.
-type told struct{ reason, kind, action, words string }
+// way says what a pod's path means in an Event: its reason and type, the action
+// that was taken and the words for it.
+type way struct{ reason, kind, action, words string }
 
 // byPath holds the paths that are Ebbtide's doing. What ended by itself is no
 // news, and a pod that was left behind is named by the node's Event.
-var byPath = map[drain.Path]told{
+var byPath = map[drain.Path]way{
 	drain.Evicted:    {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
 	drain.Clamped:    {EvictedForInterruption, corev1.EventTypeNormal, "EvictPod", "Evicted within its disruption budget"},
 	drain.Forced:     {ForcedPastBudget, corev1.EventTypeWarning, "DeletePod", "Deleted at its latest moment, since no disruption budget let it go before"},
@@ -136,12 +136,12 @@ func (s story) pod(pod drain.PodOutcome) []*eventsv1.Event {
 		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 	}
 	var events []*eventsv1.Event
-	if told, ours := byPath[pod.Path]; ours {
-		note := fmt.Sprintf("%s, with %d s of grace: node %s is being interrupted", told.words, pod.GraceGiven, s.node.Name)
+	if way, ours := byPath[pod.Path]; ours {
+		note := fmt.Sprintf("%s, with %d s of grace: node %s is being interrupted", way.words, pod.GraceGiven, s.node.Name)
 		if pod.HandOver != "" && pod.Path != drain.HandedOver {
 			note += "; its hand-over ended with " + pod.HandOver
 		}
-		events = append(events, s.event(about, told.reason, told.kind, told.action, note, pod.ToldAt))
+		events = append(events, s.event(about, way.reason, way.kind, way.action, note, pod.ToldAt))
 	}
 	if pod.GraceGiven < pod.GraceWanted {
 		note := fmt.Sprintf("Told to stop with %d s of the %d s of grace that it asks for: node %s has no more time",

@@ -35,7 +35,7 @@ func outcome(path drain.Path, wanted, given int64) drain.PodOutcome {
 	}
 }
 
-// told is what an Event tells, without what all of them have in common.
+// telling is what an Event tells, without what all of them have in common.
 type telling struct{ Type, Reason, Action, Note string }
 
 func tellings(events []*eventsv1.Event) []telling {

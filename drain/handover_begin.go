@@ -175,12 +175,13 @@ func (h *HandOvers) refresh(ctx context.Context, pod *corev1.Pod, w *lineage) er
 	return nil
 }
 
-// settle looks at version, of which empty means now, whether a pod that was just handed over got one of the surge's
-// places. Two agents may have seen the last place free. The API server can show
-// how things were at the very moment of a patch, and that is the same whoever
-// asks: the pods that were handed over then came first, and whoever finds itself
-// one too many goes back. So the first always keeps its place, and the places
-// are never overdrawn for longer than these two requests take.
+// settle looks whether a pod that is handed over has got one of the surge's places,
+// as things were at version; empty means now. Two agents may have seen the last
+// place free. The API server can show how things were at the very moment of a
+// patch, and that is the same whoever asks: the pods that were handed over then
+// came first, and whoever finds itself one too many goes back. So the first always
+// keeps its place, and the places are never overdrawn for longer than it takes to
+// ask. A pod that cannot go back, since its ReplicaSet is outdated, goes on.
 func (h *HandOvers) settle(
 	ctx context.Context, pod *corev1.Pod, version string, handOver HandOver, deployment *appsv1.Deployment,
 ) (Refusal, error) {
@@ -189,10 +190,13 @@ func (h *HandOvers) settle(
 		return "", err
 	}
 	if then[deployment.UID] > maxSurge(deployment) {
-		if _, err := h.takeBack(ctx, refOf(pod)); err != nil {
+		undone, err := h.takeBack(ctx, refOf(pod))
+		if err != nil {
 			return "", err
 		}
-		return SurgeInUse, nil
+		if undone {
+			return SurgeInUse, nil
+		}
 	}
 	h.mu.Lock()
 	h.begun[pod.UID] = begun{
@@ -233,8 +237,8 @@ func (h *HandOvers) resume(ctx context.Context, pod *corev1.Pod) (Refusal, error
 	case err != nil:
 		return "", err
 	}
-	// How things were at its patch may be forgotten by now. To count those who have
-	// come since can send back one too many of them, and never one too few.
+	// How things were at its patch may be forgotten by now. Those who have come since
+	// count too; at worst this one goes back in vain and is handed over again.
 	if refusal, err := h.settle(ctx, pod, "", *handOver, deployment); refusal != "" || err != nil {
 		return refusal, err
 	}

@@ -52,7 +52,8 @@ func TestHandOverIsRefusedOnAClusterToo(t *testing.T) {
 		s.must(err)
 	}
 	patch("paused", `{"spec":{"paused":true}}`)
-	patch("rolled", `{"spec":{"template":{"spec":{"hostname":"new"}}}}`)
+	// To a template whose pods never get Ready, so that the old one stays.
+	patch("rolled", `{"spec":{"template":{"metadata":{"annotations":{"lab.ebbtide.dev/ready-after":"never"}}}}}`)
 
 	h := s.handOvers()
 	want := map[string]Refusal{

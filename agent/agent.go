@@ -50,6 +50,12 @@ type Reporter interface {
 	Report(ctx context.Context, notice Notice, report drain.Report) error
 }
 
+// Noticer is a Reporter that also wants to know when a drain begins, with a
+// context of its own; an error means that nobody was told.
+type Noticer interface {
+	Noticed(ctx context.Context, notice Notice) error
+}
+
 // Agent drains Node when one of Sources announces its end. All fields must be
 // set before Run and left alone after.
 type Agent struct {
@@ -72,6 +78,9 @@ const (
 	// its replacement may still be put here costs an eviction, waiting longer
 	// costs time that nobody has.
 	cordonWait = 500 * time.Millisecond
+	// exclusionWait is how long a report waits for the load balancers. They may
+	// have to wait themselves, for a pod that belongs to the node and serves on.
+	exclusionWait = time.Second
 	// reportTimeout bounds the report; the machine may be going under.
 	reportTimeout = 2 * time.Second
 )
@@ -83,13 +92,18 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	feed := a.Node.Watch(ctx)
 
 	cordon := a.cordon(ctx, notice, countdown)
+	go a.announce(ctx, notice)
 	plan, pods, err := a.plan(ctx, notice, feed, countdown)
 	cordon.wait(cordonWait)
-	report := a.move(ctx, notice, plan, pods, feed, countdown, cordon)
+	exclusion := a.exclude(ctx, pods, countdown, cordon.held)
+	report := a.move(ctx, notice, plan, feed, countdown, cordon.held, exclusion)
 	if err != nil {
 		report.Unread = err.Error()
 	}
+	report.Balancers = exclusion.outcome(exclusionWait)
+	report.Cordon = cordon.end()
 	a.report(ctx, notice, report)
+	exclusion.end()
 }
 
 // plan reads the node's pods and decides about each. When they could not be read
@@ -108,20 +122,14 @@ func (a *Agent) plan(
 	return plan, pods, err
 }
 
-// move carries out the plan, and takes the node out of its load balancers while
-// that is under way.
+// move carries out the plan, and tells the exclusion which pods are on their way.
 func (a *Agent) move(
-	ctx context.Context, notice Notice, plan drain.Plan, pods []corev1.Pod, feed *drain.Feed,
-	countdown *drain.Countdown, cordon *cordoning,
+	ctx context.Context, notice Notice, plan drain.Plan, feed *drain.Feed,
+	countdown *drain.Countdown, cordoned <-chan struct{}, exclusion *exclusion,
 ) drain.Report {
-	leaving, stop := context.WithCancel(ctx)
-	exclusion := drain.NewExclusion(a.Node)
-	excluded := make(chan drain.ExclusionOutcome, 1)
-	go func() { excluded <- exclusion.Run(leaving, pods, countdown, cordon.held) }()
-
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
-		Reason: "SpotInterruption", Message: "Ebbtide: the machine is being taken away",
+		Reason: string(notice.Kind), Message: "Ebbtide: the machine is being taken away",
 		Pods: feed.Pod, Successor: a.Node.Successor(notice.ID),
 		Observe: func(pod drain.PodOutcome) {
 			exclusion.Leaves(pod.UID)
@@ -133,14 +141,11 @@ func (a *Agent) move(
 		volumes = a.Node.WatchAttachments(ctx)
 	}
 	report := drain.Report{}
-	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), countdown, cordon.held)
+	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), countdown, cordoned)
+	report.Ended = time.Now()
 	if volumes != nil {
 		report.Volumes = a.detach(ctx, volumes, countdown)
 	}
-	report.Ended = time.Now()
-	stop()
-	report.Balancers = <-excluded
-	report.Cordon = cordon.end()
 	return report
 }
 
@@ -172,6 +177,19 @@ func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {
 		a.Log.InfoContext(ctx, "Left pod behind", about...)
 	default:
 		a.Log.InfoContext(ctx, "Told pod to stop", about...)
+	}
+}
+
+// announce tells the reporter that a drain has begun, if it wants to know.
+func (a *Agent) announce(ctx context.Context, notice Notice) {
+	noticer, wants := a.Reporter.(Noticer)
+	if !wants {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	if err := noticer.Noticed(ctx, notice); err != nil {
+		a.Log.Warn("Announced to nobody", "notice", notice.ID, "err", err)
 	}
 }
 

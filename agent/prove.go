@@ -30,8 +30,10 @@ const (
 )
 
 // prove shows again and again that a drain would find the API server, the
-// node and its permissions as it needs them, and tells Health. What was once
-// granted is not asked again: the rehearsal would show it gone.
+// node and its permissions as it needs them, and tells Health. All permissions are
+// asked for at the start and again after a rehearsal that failed. In between the
+// one request in five minutes goes to the rehearsal, which proves the permission
+// that everything begins with; that another one was taken away shows in a drain.
 func (a *Agent) prove(ctx context.Context) {
 	granted := false
 	for {
@@ -40,7 +42,10 @@ func (a *Agent) prove(ctx context.Context) {
 		}
 		pause := jittered(proveAgain)
 		// Without its permissions a rehearsal would only say the same again.
-		if granted && a.proveCordon(ctx) {
+		if granted {
+			granted = a.proveCordon(ctx)
+		}
+		if granted {
 			pause = jittered(proveEvery)
 		}
 		select {

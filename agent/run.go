@@ -47,7 +47,7 @@ func (i *interruption) over(moment time.Time) bool {
 // end, as far as the process is let; Run returns after it.
 func (a *Agent) Run(ctx context.Context) error {
 	a.expect()
-	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan *interruption)}
+	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan undoing)}
 	observations := make(chan observation)
 	found := make(chan drain.State)
 
@@ -73,8 +73,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			l.observe(ctx, o)
 		case state := <-found:
 			l.adopt(ctx, state)
-		case lapsed := <-l.undone:
-			l.settle(lapsed)
+		case u := <-l.undone:
+			l.settle(u)
 		case <-ticker.C:
 		}
 	}
@@ -139,9 +139,19 @@ type loop struct {
 	current *interruption
 	// lapsing is true while what the current notice did is being undone.
 	lapsing bool
-	// undone gets the interruption that was undone; nil for one of another
-	// boot, which never was current.
-	undone chan *interruption
+	// undone gets the ends of undos, stopUndo ends the one under way.
+	undone   chan undoing
+	stopUndo context.CancelFunc
+}
+
+// undoing is the end of an undo.
+type undoing struct {
+	// of is the interruption that lapsed; nil for one of another boot, which
+	// never was current.
+	of *interruption
+	// early is true when the node's state speaks of a deadline that is not long
+	// past: one that was tightened after its drain had ended.
+	early bool
 }
 
 // observe acts on what a source has just said.
@@ -194,6 +204,10 @@ func (l *loop) hasten(notice Notice) {
 // begin starts the drain for notice. It outlives ctx: being told to stop is no
 // reason to leave a drain half done.
 func (l *loop) begin(ctx context.Context, notice Notice) {
+	if l.stopUndo != nil {
+		// What it would take back next may be this drain's.
+		l.stopUndo()
+	}
 	budget := drain.NewBudget(notice.Deadline, time.Now())
 	l.lapsing = false
 	l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
@@ -248,9 +262,13 @@ func (l *loop) vanished(ctx context.Context, now time.Time) {
 
 // settle forgets an interruption that was undone, unless another has come
 // meanwhile.
-func (l *loop) settle(lapsed *interruption) {
-	if lapsed != nil && lapsed == l.current {
-		l.current, l.lapsing = nil, false
+func (l *loop) settle(u undoing) {
+	if u.of == nil || u.of != l.current {
+		return
+	}
+	l.lapsing = false
+	if !u.early {
+		l.current = nil
 		l.Metrics.lapsed()
 	}
 }
@@ -258,17 +276,10 @@ func (l *loop) settle(lapsed *interruption) {
 // undo takes back what a drain did to the node, in the background, trying until
 // it has or ctx ends.
 func (l *loop) undo(ctx context.Context, of *interruption) {
+	ctx, l.stopUndo = context.WithCancel(ctx)
 	go func() {
-		for {
-			ask, cancel := context.WithTimeout(ctx, proveTimeout)
-			changed, err := l.Node.Undo(ask, l.stale)
-			cancel()
-			if err == nil {
-				if changed {
-					l.Log.Info("Undid cordon", "node", l.Node.Name())
-				}
-				break
-			}
+		early, err := l.tryUndo(ctx)
+		for ; err != nil; early, err = l.tryUndo(ctx) {
 			l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
 			select {
 			case <-time.After(readDelay):
@@ -277,10 +288,24 @@ func (l *loop) undo(ctx context.Context, of *interruption) {
 			}
 		}
 		select {
-		case l.undone <- of:
+		case l.undone <- undoing{of, early}:
 		case <-ctx.Done():
 		}
 	}()
+}
+
+// tryUndo tries once; early says that it is too early for that.
+func (l *loop) tryUndo(ctx context.Context) (early bool, err error) {
+	ask, cancel := context.WithTimeout(ctx, proveTimeout)
+	defer cancel()
+	changed, err := l.Node.Undo(ask, func(found drain.State) bool {
+		early = !l.stale(found)
+		return !early
+	})
+	if changed && err == nil {
+		l.Log.Info("Undid cordon", "node", l.Node.Name())
+	}
+	return early, err
 }
 
 // stale says whether a state found on the node speaks of nothing that is still

@@ -74,9 +74,14 @@ type Tracker struct {
 
 // word is the last thing that a source said.
 type word struct {
+	at      time.Time
 	none    bool
 	notices map[string]Notice
 }
+
+// sawNone says whether the source was seen to say "none" so shortly before now
+// that a notice can only have come since. Polls that failed said nothing.
+func (w word) sawNone(now time.Time) bool { return w.none && now.Sub(w.at) <= unseenMargin }
 
 // Observe takes in a successful poll of source at now and returns the notices
 // that are open at it. An id closes when its source says "none": the same id
@@ -84,9 +89,12 @@ type word struct {
 func (t *Tracker) Observe(source Source, sightings []Sighting, now time.Time) []Notice {
 	key := sourceKey(source)
 	before := t.said[key]
-	current := word{none: len(sightings) == 0, notices: map[string]Notice{}}
+	current := word{at: now, notices: map[string]Notice{}}
 	open := make([]Notice, 0, len(sightings))
 	for _, s := range sightings {
+		if s.State == Cancelled || s.State == Gone {
+			continue // the cloud still shows it, and says that it is over
+		}
 		id := s.ID
 		if id == "" {
 			id = t.derive(source.Provider(), s)
@@ -98,7 +106,7 @@ func (t *Tracker) Observe(source Source, sightings []Sighting, now time.Time) []
 				Kind: s.Kind, Action: s.Action, FirstSeen: now,
 			}
 		}
-		deadline, kind := anchor(s, now, before.none)
+		deadline, kind := anchor(s, now, before.sawNone(now))
 		// The same words a second later say nothing new, except for an exact
 		// moment: it may have moved.
 		if !known || kind == Exact {
@@ -111,6 +119,7 @@ func (t *Tracker) Observe(source Source, sightings []Sighting, now time.Time) []
 	if t.said == nil {
 		t.said = map[string]word{}
 	}
+	current.none = len(open) == 0
 	t.said[key] = current
 	return open
 }

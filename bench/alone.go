@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
-	"github.com/ebbtide/ebbtide/drain"
+	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -33,7 +33,8 @@ func (b *bench) newWatch(ctx context.Context, name string) (*watch, error) {
 		return nil, err
 	}
 	w := &watch{node: node, user: lab.ServiceAccountUser("ebbtide", name)}
-	kubeconfig, err := b.lab.ServiceAccount(ctx, "ebbtide", name, drain.PolicyRules())
+	rules := append(drain.PolicyRules(), report.PolicyRules()...)
+	kubeconfig, err := b.lab.ServiceAccount(ctx, "ebbtide", name, rules)
 	if err != nil {
 		return nil, err
 	}

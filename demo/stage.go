@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -69,7 +70,8 @@ func (s *stage) setUp(ctx context.Context, screen *screen) (err error) {
 	if s.metadata, err = awstest.Start(awstest.Options{}); err != nil {
 		return err
 	}
-	kubeconfig, err := s.lab.ServiceAccount(ctx, agentNamespace, agentName, drain.PolicyRules())
+	rules := append(drain.PolicyRules(), report.PolicyRules()...)
+	kubeconfig, err := s.lab.ServiceAccount(ctx, agentNamespace, agentName, rules)
 	if err != nil {
 		return err
 	}

@@ -48,3 +48,8 @@ func (p *progress) wasAnnounced() {
 		p.retryAt = time.Time{}
 	}
 }
+
+// announcing says whether the pod is being told the deadline before anything else.
+func (p *progress) announcing(now time.Time) bool {
+	return p.Announce && p.out.Tries == 0 && now.Before(p.retryAt)
+}

@@ -36,6 +36,8 @@ const (
 	AlreadyExcluded ExclusionReason = "AlreadyExcluded"
 	// LastNode: no other ready node would have been left.
 	LastNode ExclusionReason = "LastNode"
+	// ExclusionPending: the node still serves; the label comes later.
+	ExclusionPending ExclusionReason = "Pending"
 	// NotExcluded: the time was up first.
 	NotExcluded ExclusionReason = "NotExcluded"
 )
@@ -247,7 +249,7 @@ func (c *Client) LocalServices(ctx context.Context) ([]corev1.Service, error) {
 }
 
 // AnotherServes asks for nodes without [ExcludeLabel] until it finds a ready
-// one besides ours that can take pods. One request in most clusters.
+// one besides ours. One request in most clusters.
 func (c *Client) AnotherServes(ctx context.Context) (bool, error) {
 	for token := ""; ; {
 		var page corev1.NodeList

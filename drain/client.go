@@ -82,10 +82,11 @@ func (c *Client) Undo(ctx context.Context, may func(State) bool) (bool, error) {
 		return false, err
 	}
 	state, err := ReadState(node)
-	if err != nil || state == nil || !may(*state) {
+	if err != nil || state != nil && !may(*state) {
 		return false, err
 	}
-	if err := c.takeBack(ctx); err != nil {
+	// A drain whose cordon never succeeded has handed pods over all the same.
+	if err := c.takeBack(ctx); err != nil || state == nil {
 		return false, err
 	}
 	return true, c.patchNode(ctx, "uncordoning", undoPatch(node, *state), c.dryRun)

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -205,8 +206,9 @@ func (c *Client) followDeployment(ctx context.Context, name types.NamespacedName
 func (c *Client) Successor(notice string) Successor { return NewHandOvers(c, notice) }
 
 // takeBack gives every pod of the node that is handed over back to its
-// ReplicaSet: what is left of a drain that is over. One request, and four for each
-// pod; it goes on after a failure and returns all of them.
+// ReplicaSet: what is left of a drain that is over. A pod whose ReplicaSet would
+// not keep it is evicted, within its budget. One request, and some for each pod;
+// it goes on after a failure and returns all of them.
 func (c *Client) takeBack(ctx context.Context) error {
 	var pods corev1.PodList
 	err := c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&metav1.ListOptions{
@@ -219,7 +221,15 @@ func (c *Client) takeBack(ctx context.Context) error {
 	handOvers := NewHandOvers(c, "")
 	var errs []error
 	for i := range pods.Items {
-		if _, err := handOvers.Undo(ctx, refOf(&pods.Items[i])); err != nil {
+		pod := &pods.Items[i]
+		if handOver, err := HandOverOf(pod); err != nil || handOver == nil {
+			continue // the label is somebody else's
+		}
+		undone, err := handOvers.Undo(ctx, refOf(pod))
+		if err == nil && !undone {
+			err = c.Evict(ctx, refOf(pod), ownGrace(pod))
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Successor hands pods over, as a [Mover] uses it; [HandOvers] does it on the API
@@ -104,7 +105,7 @@ func (r *run) takeBack(ctx context.Context, ref PodRef) {
 // hearHandOver takes in how a hand-over has ended.
 func (r *run) hearHandOver(result handedOver, now time.Time) {
 	p := result.of
-	if p.phase != waiting {
+	if p.phase == told || p.phase == done {
 		return // it is on its way already
 	}
 	p.hearHandOver(result, now)
@@ -127,7 +128,9 @@ func (r *run) giveBack(ctx context.Context) {
 // gone on with in any case.
 func (p *progress) wantsHandOver(now time.Time) bool {
 	switch {
-	case p.handOver == HandOverNever || p.hand != untried || p.phase != waiting || p.late(now) || now.Before(p.handAgain):
+	case p.handOver == HandOverNever || p.hand != untried || p.phase != waiting:
+		return false
+	case !now.Before(p.ForceAt) || now.Before(p.handAgain) || p.announcing(now):
 		return false
 	case p.handOver == HandOverAlways:
 		return true
@@ -142,7 +145,7 @@ func (r *run) handOverFor(pod *corev1.Pod) HandOverPolicy {
 	if r.Successor == nil || pod == nil {
 		return HandOverNever
 	}
-	if _, handed := pod.Labels[HandedOverKey]; handed {
+	if handOver, err := HandOverOf(pod); err == nil && handOver != nil {
 		return HandOverAlways
 	}
 	return PolicyFor(pod, r.Policy.HandOver)
@@ -184,6 +187,9 @@ func (p *progress) beginHandOver(cancel context.CancelFunc) {
 func (p *progress) hearHandOver(result handedOver, now time.Time) {
 	p.stopHanding = nil
 	switch {
+	case apierrors.IsConflict(result.err):
+		// The pod was written meanwhile, as a kubelet does now and then.
+		p.hand, p.handAgain = untried, now.Add(contendedDelay)
 	case result.err != nil || result.refusal.Passes():
 		p.hand, p.handAgain = untried, now.Add(handOverAgain)
 		p.out.HandOver = string(result.refusal)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -66,7 +67,8 @@ func newQuietScene(t *testing.T, l *lab.Lab) *scene {
 	s.doomed = l.Node(t, lab.NodeSpec{Name: s.namespace + "-doomed", Labels: s.label()})
 	s.user = lab.ServiceAccountUser(s.namespace, "ebbtide-agent")
 	var err error
-	s.kubeconfig, err = l.ServiceAccount(t.Context(), s.namespace, "ebbtide-agent", drain.PolicyRules())
+	rules := append(drain.PolicyRules(), report.PolicyRules()...)
+	s.kubeconfig, err = l.ServiceAccount(t.Context(), s.namespace, "ebbtide-agent", rules)
 	s.must(err)
 	return s
 }

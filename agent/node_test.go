@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,12 +72,33 @@ const stopsAfter = time.Second
 
 var _ Node = (*memoryNode)(nil)
 
-// unanswered is the API server of a client that only makes feeds.
+// unanswered is the API server of a client that only makes feeds. It answers
+// nothing but that there are no disruption budgets.
 type unanswered struct{}
 
+// noBudgets ends the list at the beginning of a watch (KEP-3157).
+const noBudgets = `{"type": "BOOKMARK", "object": {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1",
+	"metadata": {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}}}`
+
 func (unanswered) RoundTrip(request *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(request.URL.Path, "/poddisruptionbudgets") {
+		body := io.MultiReader(strings.NewReader(noBudgets), silence{request.Context()})
+		return &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(body),
+		}, nil
+	}
 	<-request.Context().Done()
 	return nil, request.Context().Err()
+}
+
+// silence is the rest of a watch that has nothing to tell.
+type silence struct {
+	ctx context.Context //nolint:containedctx // it is the end of the watch
+}
+
+func (s silence) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, io.EOF
 }
 
 func newMemoryNode(t *testing.T, pods ...*corev1.Pod) *memoryNode {

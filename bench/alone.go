@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
-	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -33,8 +32,7 @@ func (b *bench) newWatch(ctx context.Context, name string) (*watch, error) {
 		return nil, err
 	}
 	w := &watch{node: node, user: lab.ServiceAccountUser("ebbtide", name)}
-	rules := append(drain.PolicyRules(), report.PolicyRules()...)
-	kubeconfig, err := b.lab.ServiceAccount(ctx, "ebbtide", name, rules)
+	kubeconfig, err := b.lab.ServiceAccount(ctx, "ebbtide", name, agentRules())
 	if err != nil {
 		return nil, err
 	}
@@ -99,22 +97,17 @@ func (b *bench) drain(ctx context.Context) (err error) {
 	if err := b.lab.WaitPods(ctx, "default", "app=web", lab.AllReady(40)); err != nil {
 		return err
 	}
-	before, err := b.lab.Requests(ctx, w.user)
-	if err != nil {
-		return err
-	}
-	w.imds.Interrupt("terminate", time.Now().Add(2*time.Minute))
+	seen := evidence{noticed: time.Now(), pods: make([]doomedPod, 40)}
+	w.imds.Interrupt("terminate", seen.noticed.Add(2*time.Minute))
 	if _, err := w.agent.WaitLog(ctx, "Drained node"); err != nil {
 		return err
 	}
-	after, err := b.lab.Requests(ctx, w.user)
-	if err != nil {
+	if seen.requests, err = b.lab.Requests(ctx, w.user); err != nil {
 		return err
 	}
-	b.results.put("drain", ebbtide, Figures{
-		figurePods: 40, figureRequests: float64(len(after) - len(before)),
-		figureRequestsPerPod: round(float64(len(after)-len(before)) / 40),
-	})
+	figures := Figures{figurePods: 40}
+	seen.countRequests(figures)
+	b.results.put("drain", ebbtide, figures)
 	return nil
 }
 

@@ -27,6 +27,7 @@ type bench struct {
 	sizes          sizes
 	runs           int
 	idleFor        time.Duration
+	logs           string // a folder for the agents' logs; empty: none
 
 	lab     *lab.Lab
 	dir     string // for the agents' files; vanishes with the lab

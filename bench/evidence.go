@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -15,10 +16,12 @@ type evidence struct {
 	notice            time.Duration
 	noticed, deadline time.Time
 	observed          time.Time // until when
+	nodes             []string  // that are doomed
 	pods              []doomedPod
 	desired           map[string]int // by group
 	records           []lab.PodRecord
 	requests          []lab.Request
+	cordons           map[string]time.Time // by node
 	budgets           []budgetSight
 	endpoints         []endpointSight
 	failures          int
@@ -47,6 +50,7 @@ func (e evidence) left() time.Duration {
 // figures says what the evidence comes to.
 func (e evidence) figures() Figures {
 	f := Figures{figurePods: float64(len(e.pods)), figureObserved: e.since(e.observed)}
+	e.timeCordons(f)
 	e.countPods(f)
 	e.countRequests(f)
 	e.weighAvailability(f)
@@ -58,6 +62,25 @@ func (e evidence) figures() Figures {
 }
 
 func (e evidence) since(at time.Time) float64 { return round(at.Sub(e.noticed).Seconds()) }
+
+// timeCordons says when the nodes were seen cordoned. Where one never was, there is no
+// last.
+func (e evidence) timeCordons(f Figures) {
+	var took []float64
+	for _, node := range e.nodes {
+		if at, is := e.cordons[node]; is {
+			took = append(took, e.since(at))
+		}
+	}
+	slices.Sort(took)
+	f[figureCordoned] = float64(len(took))
+	if len(took) > 0 {
+		f[figureCordonP50] = quantile(took, 0.5)
+	}
+	if len(took) > 0 && len(took) == len(e.nodes) {
+		f[figureCordonLast] = took[len(took)-1]
+	}
+}
 
 // countPods says how the doomed pods ended, and what grace they had.
 func (e evidence) countPods(f Figures) {
@@ -137,7 +160,7 @@ func later(a, b time.Time) time.Time {
 
 // countRequests counts what the API server was asked for since the notice.
 func (e evidence) countRequests(f Figures) {
-	for _, figure := range []string{figureRequests, figureEvents, figureRefused, figureConflicts} {
+	for _, figure := range []string{figureRequests, figureEvents, figureRefused, figureConflicts, figureThrottled} {
 		f[figure] = 0
 	}
 	for _, request := range e.requests {
@@ -149,12 +172,14 @@ func (e evidence) countRequests(f Figures) {
 			continue
 		}
 		f[figureRequests]++
+		eviction := request.Subresource == "eviction"
 		switch {
-		case request.Subresource != "eviction":
-		case request.Code == 429:
+		case eviction && request.Code == http.StatusTooManyRequests:
 			f[figureRefused]++
-		case request.Code == 409:
+		case eviction && request.Code == http.StatusConflict:
 			f[figureConflicts]++
+		case request.Code == http.StatusTooManyRequests:
+			f[figureThrottled]++
 		}
 	}
 	f[figureRequestsPerPod] = round(f[figureRequests] / float64(len(e.pods)))

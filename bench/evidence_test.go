@@ -122,12 +122,32 @@ func TestRequestsCountFromTheNoticeOnAndEventsApart(t *testing.T) {
 		{Time: at(2), Verb: "create", Resource: "pods", Subresource: "eviction", Code: 409},
 		{Time: at(3), Verb: "create", Resource: "pods", Subresource: "eviction", Code: 201},
 		{Time: at(3), Verb: "get", Code: 200},
+		{Time: at(4), Verb: "patch", Resource: "nodes", Code: 429},
 		{Time: at(4), Verb: "create", Group: "events.k8s.io", Resource: "events", Code: 201},
 	}
 	got := Figures{}
 	e.countRequests(got)
-	want := Figures{figureRequests: 5, figureRequestsPerPod: 2.5, figureEvents: 1, figureRefused: 1, figureConflicts: 1}
+	want := Figures{figureRequests: 6, figureRequestsPerPod: 3, figureEvents: 1, figureRefused: 1, figureConflicts: 1, figureThrottled: 1}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheLastCordonIsOneOfAllNodesOrNone(t *testing.T) {
+	t.Parallel()
+	e := evidence{
+		noticed: noticed, nodes: []string{"a", "b", "c"},
+		cordons: map[string]time.Time{"a": at(0.5), "b": at(0.25), "c": at(9), "bystander": at(30)},
+	}
+	got := Figures{}
+	e.timeCordons(got)
+	if diff := cmp.Diff(Figures{figureCordoned: 3, figureCordonP50: 0.5, figureCordonLast: 9}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	delete(e.cordons, "c")
+	got = Figures{}
+	e.timeCordons(got)
+	if diff := cmp.Diff(Figures{figureCordoned: 2, figureCordonP50: 0.25}, got); diff != "" {
+		t.Errorf("with a node that was never cordoned (-want +got):\n%s", diff)
 	}
 }

@@ -23,6 +23,9 @@ type Figures map[string]float64
 // The names of the figures, as in out/bench.json. Times are in seconds from the moment
 // at which the notices became readable.
 const (
+	figureCordoned       = "nodes_cordoned"
+	figureCordonP50      = "cordon_p50_s"
+	figureCordonLast     = "cordon_last_s"
 	figurePods           = "pods"
 	figureTold           = "told"
 	figureToldRatio      = "sigterm_before_deadline_ratio"
@@ -41,6 +44,7 @@ const (
 	figureEvents         = "events"
 	figureRefused        = "evictions_refused_429"
 	figureConflicts      = "evictions_conflicting_409"
+	figureThrottled      = "throttled_429"
 	figureUnavailable    = "unavailable_s"
 	figureLeastReady     = "least_ready"
 	figureLeastEndpoints = "least_ready_endpoints"
@@ -62,6 +66,9 @@ const (
 type meaning struct{ name, help string }
 
 var meanings = []meaning{
+	{figureCordoned, "nodes that got notice and were seen cordoned"},
+	{figureCordonP50, "notice to cordon, of half of these"},
+	{figureCordonLast, "notice to the last cordon; absent if a node was never cordoned"},
 	{figurePods, "pods on the nodes that got notice; the figures below are about these"},
 	{figureTold, "pods that got SIGTERM before their machine died"},
 	{figureToldRatio, "told / pods"},
@@ -78,8 +85,9 @@ var meanings = []meaning{
 	{figureRequests, "requests to the API server since the notice, Events apart"},
 	{figureRequestsPerPod, "requests / pods"},
 	{figureEvents, "requests that record an Event"},
-	{figureRefused, "evictions that a budget refused"},
+	{figureRefused, "evictions answered with 429: by a closed budget, or by an API server that has too much to do"},
 	{figureConflicts, "evictions that lost a race for a budget or met another pod"},
+	{figureThrottled, "other requests answered with 429: by an API server that has too much to do"},
 	{figureUnavailable, "integral of the ready pods that lack to what the budgets ask for, over all workloads"},
 	{figureLeastReady, "fewest ready pods of any workload at any moment"},
 	{figureLeastEndpoints, "fewest ready endpoints of any Service at any moment, on machines that live"},

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -37,9 +38,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cleans up; a second one does not wait for that.
 	context.AfterFunc(ctx, stop)
-	// client-go tells of every wait of its throttle, which kubectl's figures show.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	// client-go tells of every request that a contender's end cuts off.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -86,6 +86,7 @@ func (b *bench) parse(args []string) (out string, err error) {
 	flags.IntVar(&b.sizes.budgets, "budgets", 10, "d: Deployments, with a budget each")
 	flags.IntVar(&b.runs, "runs", 50, "f: notices")
 	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do")
+	flags.StringVar(&b.logs, "logs", "", "a folder to keep the agents' logs of a to e in, to find out why a figure is what it is")
 	flags.Usage = func() { b.usage(flags) }
 	if err := flags.Parse(args); err != nil {
 		return "", err

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -40,10 +42,15 @@ type rival interface {
 	failures() int
 }
 
+// agentRules is all that the agent asks for: to drain, and to report.
+func agentRules() []rbacv1.PolicyRule {
+	return slices.Concat(drain.PolicyRules(), report.PolicyRules())
+}
+
 var contenders = []contender{
 	{
 		name: ebbtide, account: "ebbtide", help: "the agent's program, one process on each doomed node",
-		rules: drain.PolicyRules, enter: enterEbbtide,
+		rules: agentRules, enter: enterEbbtide,
 	},
 	{
 		name: kubectlQPS5, account: "kubectl-qps5", rules: kubectlRules, enter: enterKubectl(5, 10),

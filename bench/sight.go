@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,12 +32,14 @@ type endpointSight struct {
 	ready          []types.UID
 }
 
-// watcher takes down what the API server shows of a namespace, in order.
+// watcher takes down what the API server shows of a namespace and of the nodes, in
+// order.
 type watcher struct {
-	factory informers.SharedInformerFactory
-	stop    context.CancelFunc
+	factories []informers.SharedInformerFactory
+	stop      context.CancelFunc
 
 	mu        sync.Mutex
+	cordons   map[string]time.Time // by node: when it was first seen unschedulable
 	budgets   []budgetSight
 	endpoints []endpointSight
 }
@@ -45,22 +50,26 @@ var errNotSynced = errors.New("the first list did not arrive")
 // caller ends it with close.
 func watchNamespace(ctx context.Context, client kubernetes.Interface, namespace string) (*watcher, error) {
 	ctx, stop := context.WithCancel(ctx)
-	w := &watcher{factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace)), stop: stop}
+	cluster, local := informers.NewSharedInformerFactory(client, 0), informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
+	w := &watcher{factories: []informers.SharedInformerFactory{cluster, local}, stop: stop, cordons: map[string]time.Time{}}
 	var synced []cache.InformerSynced
 	for informer, see := range map[cache.SharedIndexInformer]func(any){
-		w.factory.Policy().V1().PodDisruptionBudgets().Informer(): w.seeBudget,
-		w.factory.Discovery().V1().EndpointSlices().Informer():    w.seeEndpoints,
+		cluster.Core().V1().Nodes().Informer():                w.seeNode,
+		local.Policy().V1().PodDisruptionBudgets().Informer(): w.seeBudget,
+		local.Discovery().V1().EndpointSlices().Informer():    w.seeEndpoints,
 	} {
 		handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc: see, UpdateFunc: func(_, after any) { see(after) },
 		})
 		if err != nil {
-			stop()
+			w.close()
 			return nil, err
 		}
 		synced = append(synced, handler.HasSynced)
 	}
-	w.factory.Start(ctx.Done())
+	for _, factory := range w.factories {
+		factory.Start(ctx.Done())
+	}
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if !cache.WaitForCacheSync(waiting.Done(), synced...) {
@@ -72,7 +81,21 @@ func watchNamespace(ctx context.Context, client kubernetes.Interface, namespace 
 
 func (w *watcher) close() {
 	w.stop()
-	w.factory.Shutdown()
+	for _, factory := range w.factories {
+		factory.Shutdown()
+	}
+}
+
+func (w *watcher) seeNode(object any) {
+	node, is := object.(*corev1.Node)
+	if !is || !node.Spec.Unschedulable {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.cordons[node.Name]; !known {
+		w.cordons[node.Name] = time.Now()
+	}
 }
 
 func (w *watcher) seeBudget(object any) {
@@ -102,9 +125,9 @@ func (w *watcher) seeEndpoints(object any) {
 	w.endpoints = append(w.endpoints, sight)
 }
 
-// seen returns what was seen so far.
-func (w *watcher) seen() ([]budgetSight, []endpointSight) {
+// tell adds what was seen so far to the evidence.
+func (w *watcher) tell(e *evidence) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]budgetSight(nil), w.budgets...), append([]endpointSight(nil), w.endpoints...)
+	e.cordons, e.budgets, e.endpoints = maps.Clone(w.cordons), slices.Clone(w.budgets), slices.Clone(w.endpoints)
 }

@@ -54,7 +54,7 @@ func (b *bench) try(ctx context.Context, s scene, c contender) (figures Figures,
 		return nil, err
 	}
 	seen := t.evidence()
-	seen.budgets, seen.endpoints = w.seen()
+	w.tell(&seen)
 	if seen.requests, err = b.lab.Requests(ctx, c.user(set)); err != nil {
 		return nil, err
 	}
@@ -200,6 +200,9 @@ func (t *trial) evidence() evidence {
 	seen := evidence{
 		notice: t.stage.scene.notice, noticed: t.noticed, deadline: t.deadline, observed: t.observed,
 		pods: t.stage.pods, desired: t.stage.desired, failures: t.rival.failures(),
+	}
+	for _, node := range t.stage.doomed {
+		seen.nodes = append(seen.nodes, node.Name())
 	}
 	for _, record := range t.stage.lab.Records() {
 		if record.Namespace == t.stage.namespace {

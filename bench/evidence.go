@@ -27,12 +27,10 @@ type evidence struct {
 	failures          int
 }
 
-const (
-	// headStart is what nobody can have back of a notice: the time until it is polled
-	// and the node is cordoned (1.2 s at p99 is what scenario f allows), until a first
-	// eviction is answered, and what whole seconds of grace cut off.
-	headStart = 2500 * time.Millisecond
-)
+// headStart is what nobody can have back of a notice: the time until it is polled and
+// the node is cordoned (1.2 s at p99 is what scenario f allows), until a first eviction
+// is answered, and what whole seconds of grace cut off.
+const headStart = 2500 * time.Millisecond
 
 // left is how much of the notice a handler can give a pod that it tells to stop at
 // once: all but the head start and what the design keeps in reserve for the end.

@@ -127,7 +127,7 @@ func (b *bench) usage(flags *flag.FlagSet) {
 	}
 	say("\nContenders of a to e; the other scenarios are Ebbtide's alone:")
 	for _, c := range contenders {
-		say("  %-14s %s", c.name, c.help)
+		say("  %-15s %s", c.name, c.help)
 	}
 	say("\nEach contender gets a namespace and nodes of its own, and each machine dies at its deadline, with its handler.")
 	say("A run ends when the pods have ended and are replaced, or %s after the deadline: what is unavailable", aftermath)
@@ -135,7 +135,7 @@ func (b *bench) usage(flags *flag.FlagSet) {
 	say("Figures of a to e:")
 	for _, m := range meanings {
 		if m.help != "" {
-			say("  %-30s %s", m.name, m.help)
+			say("  %-36s %s", m.name, m.help)
 		}
 	}
 	say("\nFlags:")

@@ -133,7 +133,7 @@ func storm(size sizes, key, maxUnavailable string) scene {
 func shortNotice() scene {
 	const replicas = 6
 	return scene{
-		key: "e", title: "30 s notices for 3 nodes with 10 pods each, of graces from 5 s to 10 min, a half behind closed budgets",
+		key: "e", title: "30 s notices for 3 nodes with 10 pods each, of graces from 5 s to 10 min, two fifths of them behind closed budgets",
 		notice: 30 * time.Second, doomed: 3, podsPerNode: 10, safe: 2,
 		groups: []group{
 			{name: "brief", replicas: replicas, grace: 5 * time.Second, exits: "2s", budgets: maxDown(allDown)},

@@ -50,7 +50,8 @@ var errNotSynced = errors.New("the first list did not arrive")
 // caller ends it with close.
 func watchNamespace(ctx context.Context, client kubernetes.Interface, namespace string) (*watcher, error) {
 	ctx, stop := context.WithCancel(ctx)
-	cluster, local := informers.NewSharedInformerFactory(client, 0), informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
+	cluster := informers.NewSharedInformerFactory(client, 0)
+	local := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
 	w := &watcher{factories: []informers.SharedInformerFactory{cluster, local}, stop: stop, cordons: map[string]time.Time{}}
 	var synced []cache.InformerSynced
 	for informer, see := range map[cache.SharedIndexInformer]func(any){

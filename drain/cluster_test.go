@@ -287,6 +287,21 @@ func (c *cluster) Announce(_ context.Context, ref PodRef, deadline time.Time) er
 	return nil
 }
 
+// pod finds a pod of the node by its UID.
+func (c *cluster) pod(uid types.UID) (*corev1.Pod, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.pods {
+		if r.pod.UID == uid {
+			return r.pod.DeepCopy(), true
+		}
+	}
+	return nil, false
+}
+
+// budgetWait is how long guarded drills wait for the budgets to be known.
+const budgetWait = 300 * time.Millisecond
+
 // drill is a drain of the cluster.
 type drill struct {
 	notice      time.Duration
@@ -295,7 +310,10 @@ type drill struct {
 	// cordonedAfter is when the cordon is written; negative never.
 	cordonedAfter time.Duration
 	countdown     *Countdown
-	observed      []PodOutcome
+	// guarded lets the mover find the pods' budgets, of which the cluster's channel
+	// tells.
+	guarded  bool
+	observed []PodOutcome
 }
 
 // drain moves the node's pods away until ctx ends, or to its own end.
@@ -312,6 +330,9 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 		Reason: "SpotInterruption", Message: "the machine is being taken away",
 		Log:     slog.New(slog.DiscardHandler),
 		Observe: func(pod PodOutcome) { d.observed = append(d.observed, pod) },
+	}
+	if d.guarded {
+		mover.Pods, mover.BudgetWait = c.pod, budgetWait
 	}
 	budget := NewBudget(c.began.Add(d.notice), c.began)
 	plan := NewPlan("n", c.snapshot(), budget, d.policy)

@@ -20,7 +20,8 @@ type Change struct {
 
 // BudgetChange is something that happened to one disruption budget.
 type BudgetChange struct {
-	// PDB is its newest known form; never nil.
+	// PDB is its newest known form; nil once, when all the budgets that there
+	// were at first have been told.
 	PDB *policyv1.PodDisruptionBudget
 	// Gone is true when the API server has no such budget any more.
 	Gone bool
@@ -66,6 +67,7 @@ func newFeed(ctx context.Context) *Feed {
 			for _, pdb := range pdbs {
 				tell(pdb, false)
 			}
+			tell(nil, false)
 		},
 		change: tell,
 	}
@@ -93,8 +95,8 @@ func (f *Feed) Snapshot(ctx context.Context) ([]corev1.Pod, error) {
 // Changes returns what happened to the pods since the snapshot, in order.
 func (f *Feed) Changes() <-chan Change { return f.changes }
 
-// Budgets returns every disruption budget as it is at first, and then again
-// whenever it changes.
+// Budgets returns every disruption budget as it is at first, then a change
+// without one, and then each again whenever it changes.
 func (f *Feed) Budgets() <-chan BudgetChange { return f.budgets }
 
 // Pod returns the newest known form of a pod of the node.

@@ -22,16 +22,21 @@ const (
 	// touched is believed; it doubles with each probe that finds it closed.
 	firstProbe = 2 * time.Second
 	mostProbe  = 16 * time.Second
+	// mostUnseen is how long the watch may take to show an eviction.
+	mostUnseen = time.Second
 	// firstWindow and mostWindow bound the time over which agents that want the
-	// same budget spread their next try.
-	firstWindow = 250 * time.Millisecond
+	// same budget spread their next try. Of 50 agents that see their notice within
+	// a second, with 100 pods for 40 disruptions, 61 are refused in a simulation
+	// with windows from 250 ms, and 41 with windows from 1 s, which ends 2 s later.
+	firstWindow = time.Second
 	mostWindow  = 4 * time.Second
 )
 
 // guard is one PodDisruptionBudget as a drain uses it: what the API server says
 // of it, and how the drain's own calls fare with it. Many agents may share one
-// budget, and there is nobody to tell them apart: each learns from refusals and
-// slow replies, as stations on one cable do. It takes no clock.
+// budget, and there is nobody to tell them apart: each listens for others before
+// it speaks and learns from refusals and slow replies, as stations on one cable
+// do. It takes no clock.
 type guard struct {
 	namespace  string
 	selector   labels.Selector
@@ -53,15 +58,28 @@ type guard struct {
 	// probe is how long a closed budget is believed, probed the last try.
 	probe  time.Duration
 	probed time.Time
-	// window is the time to spread tries over, hold the end of the present wait.
+	// asked are the pods that this drain asked for, by name, and whether the
+	// watch has shown that the budget let them go; unseen are those that it let
+	// go, and when, and the watch has not shown.
+	asked  map[string]bool
+	unseen map[string]time.Time
+	// window is the time to spread tries over, zero while there is no sign of
+	// others; hold is the end of the present wait.
 	window time.Duration
 	hold   time.Time
 }
 
-// newGuard reads a budget.
-func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time) *guard {
-	g := &guard{namespace: pdb.Namespace, generation: -1, limit: firstAtOnce, probe: firstProbe}
-	g.learn(pdb, now, nil)
+// newGuard reads a budget. One that is short of healthy pods before anything was
+// asked of it has others at work.
+func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time, spread func(time.Duration) time.Duration) *guard {
+	g := &guard{
+		namespace: pdb.Namespace, generation: -1, limit: firstAtOnce, probe: firstProbe,
+		asked: map[string]bool{}, unseen: map[string]time.Time{},
+	}
+	g.learn(pdb, now, spread)
+	if pdb.Status.CurrentHealthy < pdb.Status.ExpectedPods {
+		g.share(now, spread)
+	}
 	return g
 }
 
@@ -80,15 +98,40 @@ func (g *guard) learn(
 		}
 		g.selector, g.generation = selector, pdb.Generation
 	}
-	opens := g.allowed <= 0 && pdb.Status.DisruptionsAllowed > 0
+	g.recognise(pdb.Status.DisruptedPods, now, spread)
+	wasShut := g.allowed <= 0
 	g.current = pdb.Status.ObservedGeneration >= pdb.Generation
 	g.tight = g.current && pdb.Status.ExpectedPods <= pdb.Status.DesiredHealthy
 	g.changed = now
-	g.allow(pdb.Status.DisruptionsAllowed, now)
-	if opens && g.window > 0 {
+	g.allow(pdb.Status.DisruptionsAllowed-int32(len(g.unseen)), now) //nolint:gosec // no more than the pods of a node
+	if wasShut && g.allowed > 0 && g.window > 0 {
 		g.hold = latest(g.hold, now.Add(spread(g.window)))
 	}
 	return moved
+}
+
+// recognise tells this drain's own evictions from those of others among the pods
+// that a budget has let go and its controller has not counted yet. The watch is
+// behind the replies: without the books of its own a drain would take what it
+// shows for more than there is.
+func (g *guard) recognise(
+	disrupted map[string]metav1.Time, now time.Time, spread func(time.Duration) time.Duration,
+) {
+	for name := range disrupted {
+		if _, ours := g.asked[name]; !ours {
+			g.share(now, spread)
+			continue
+		}
+		g.asked[name] = true
+		delete(g.unseen, name)
+	}
+	for name, at := range g.unseen {
+		// A pod that was not ready costs the budget nothing and is never shown, nor
+		// is what a watch that had to start anew has missed.
+		if now.Sub(at) > mostUnseen {
+			delete(g.unseen, name)
+		}
+	}
 }
 
 // allow notes what the budget allows now.
@@ -137,14 +180,16 @@ func (g *guard) room() bool {
 	return g.inFlight < limit
 }
 
-// begin notes that a call begins.
-func (g *guard) begin(now time.Time) {
+// begin notes that a call for the pod of that name begins.
+func (g *guard) begin(name string, now time.Time) {
 	g.inFlight++
 	g.probed = now
+	g.asked[name] = false
 }
 
-// end takes in the reply to a call that took as long as took.
-func (g *guard) end(verdict Verdict, took time.Duration, now time.Time, spread func(time.Duration) time.Duration) {
+// end takes in the reply to the call for the pod of that name, which took as long
+// as took.
+func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.Time, spread func(time.Duration) time.Duration) {
 	g.inFlight--
 	switch verdict {
 	case Accepted:
@@ -152,10 +197,15 @@ func (g *guard) end(verdict Verdict, took time.Duration, now time.Time, spread f
 		if g.passed++; g.passed >= g.limit {
 			g.limit, g.passed = min(g.limit+1, mostAtOnce), 0
 		}
-		g.window /= 2
+		if g.window /= 2; g.window < firstWindow/2 {
+			g.window = 0
+		}
 		g.probe = firstProbe
-		// What the watch will say in a moment.
-		g.allow(max(0, g.allowed-1), now)
+		if !g.asked[name] {
+			// What the watch will say in a moment.
+			g.unseen[name] = now
+			g.allow(max(0, g.allowed-1), now)
+		}
 	case BudgetClosed:
 		if g.current && g.allowed <= 0 {
 			g.probe = min(2*g.probe, mostProbe)
@@ -170,6 +220,14 @@ func (g *guard) end(verdict Verdict, took time.Duration, now time.Time, spread f
 	}
 	if took >= slowReply {
 		g.limit, g.passed = max(1, g.limit/2), 0
+	}
+}
+
+// share begins to spread tries: others use the budget too.
+func (g *guard) share(now time.Time, spread func(time.Duration) time.Duration) {
+	if g.window == 0 {
+		g.window = firstWindow
+		g.hold = now.Add(spread(g.window))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -39,6 +38,10 @@ type Mover struct {
 	// Pods finds a pod of the plan, or of changes, by its UID; nil finds none, and
 	// then every pod counts as covered by no disruption budget.
 	Pods func(types.UID) (*corev1.Pod, bool)
+	// BudgetWait is how long pods wait for the disruption budgets to be known,
+	// their latest moments apart; zero does not wait, and the first calls may then
+	// be made in ignorance of the budgets.
+	BudgetWait time.Duration
 	// Spread returns a random part of its argument; nil takes an even one.
 	Spread func(time.Duration) time.Duration
 	// Observe is called in order for each pod when it is told to stop and when
@@ -53,9 +56,11 @@ const (
 	// systemLead is how long before its latest moment a system-critical pod
 	// stops waiting for the others, so that its budget gets a chance.
 	systemLead = 10 * time.Second
-	// callTimeout bounds a call: an eviction may keep the API server busy for
-	// ten seconds with a contended budget, but a slow answer is no answer here.
+	// callTimeout bounds a call: a slow answer is no answer here.
 	callTimeout = 5 * time.Second
+	// contendedTimeout bounds an eviction through a budget: the API server tries
+	// its write twenty times, half a second apart.
+	contendedTimeout = 12 * time.Second
 	// urgentTimeout bounds a call at or past a pod's latest moment, and is the
 	// least that any call gets.
 	urgentTimeout = time.Second
@@ -73,15 +78,19 @@ func (m *Mover) Move(
 	countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), handOvers: make(chan handedOver),
-		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}}
+	r := &run{
+		Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), handOvers: make(chan handedOver),
+		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{},
+	}
 	defer r.calls.Wait()
 	defer cancel()
 
+	r.blindUntil = time.Now().Add(m.BudgetWait)
 	for i := range plan.Moves {
 		r.add(plan.Moves[i])
 	}
 	for {
+		r.catchUp(budgets)
 		budget, tightened := countdown.Budget()
 		now := time.Now()
 		if budget.Deadline.Before(r.plan.Deadline) {
@@ -129,8 +138,10 @@ type run struct {
 	// handOvers gets the ends of hand-overs.
 	handOvers chan handedOver
 	calls     sync.WaitGroup
-	// guards are the disruption budgets of all namespaces.
-	guards map[types.UID]*guard
+	// guards are the disruption budgets of all namespaces; before blindUntil some
+	// may not be known.
+	guards     map[types.UID]*guard
+	blindUntil time.Time
 	// limits end the evictions under way when their time is up.
 	limits map[*progress]*time.Timer
 }
@@ -153,29 +164,6 @@ func (r *run) add(move Move) {
 	p.handOver = r.handOverFor(p.pod)
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
-}
-
-// learn takes in what the watch shows of a disruption budget.
-func (r *run) learn(change BudgetChange, now time.Time) {
-	known := r.guards[change.PDB.UID]
-	switch {
-	case change.Gone:
-		delete(r.guards, change.PDB.UID)
-	case known == nil:
-		r.guards[change.PDB.UID] = newGuard(change.PDB, now)
-	case !known.learn(change.PDB, now, r.spread):
-		return
-	}
-	for _, p := range r.moves {
-		p.cover(r.guards)
-	}
-}
-
-func (r *run) spread(over time.Duration) time.Duration {
-	if r.Spread != nil {
-		return r.Spread(over)
-	}
-	return rand.N(over) //nolint:gosec // nobody gains from guessing it
 }
 
 func (r *run) find(pod *corev1.Pod) *progress {
@@ -236,7 +224,7 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 			// One that is held up now is looked at again when it is late: it is
 			// held up by nothing then, whether or not a call has ended.
 			next = earliest(next, p.ForceAt)
-			if opens := p.opens(now); opens.After(now) {
+			if opens := latest(r.blindUntil, p.opens(now)); opens.After(now) {
 				next = earliest(next, opens)
 				continue
 			}
@@ -264,7 +252,7 @@ func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Tim
 	call := sent{force: p.mustForce(now), grace: budget.Grace(p.Grace(), p.Detach(), now), at: now}
 	if !call.force && len(p.guards) == 1 {
 		call.guard = p.guards[0]
-		call.guard.begin(now)
+		call.guard.begin(p.Name, now)
 	}
 	p.begin(call)
 	r.inFlight++
@@ -312,7 +300,7 @@ func (r *run) hear(reply result, now time.Time) {
 	told, ended := p.phase == told, p.phase == done
 	verdict := p.hear(reply, now)
 	if reply.guard != nil {
-		reply.guard.end(verdict, now.Sub(reply.at), now, r.spread)
+		reply.guard.end(p.Name, verdict, now.Sub(reply.at), now, r.spread)
 	}
 	r.Log.Debug("Asked pod to leave", "pod", p.String(), "try", p.out.Tries,
 		"force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)

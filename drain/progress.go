@@ -133,12 +133,18 @@ func (p *progress) mustForce(now time.Time) bool {
 }
 
 // patience is how long an eviction may take: not past the pod's latest moment,
-// as far as that leaves time for a reply at all.
+// as far as that leaves time for a reply at all. An API server that is busy with
+// a contended budget goes on when the caller has given up, spends a disruption
+// and deletes nothing; it gets the time that it takes to say so.
 func (p *progress) patience(now time.Time) time.Duration {
 	if p.late(now) {
 		return urgentTimeout
 	}
-	return max(urgentTimeout, min(callTimeout, p.ForceAt.Sub(now)))
+	most := callTimeout
+	if len(p.guards) == 1 {
+		most = contendedTimeout
+	}
+	return max(urgentTimeout, min(most, p.ForceAt.Sub(now)))
 }
 
 // begin notes a call.

@@ -216,7 +216,9 @@ func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.T
 	case BudgetContended:
 		g.widen(now, spread)
 		took = max(took, slowReply)
-	case Gone, OtherPod, BudgetStale, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized, Overloaded, Unreachable:
+	case BudgetStale:
+		g.hold = latest(g.hold, now.Add(staleDelay))
+	case Gone, OtherPod, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized, Overloaded, Unreachable:
 	}
 	if took >= slowReply {
 		g.limit, g.passed = max(1, g.limit/2), 0

@@ -35,7 +35,9 @@ func (r *run) learn(change BudgetChange, now time.Time) {
 		return
 	}
 	for _, p := range r.moves {
-		p.cover(r.guards)
+		if p.Namespace == change.PDB.Namespace {
+			p.cover(r.guards)
+		}
 	}
 }
 

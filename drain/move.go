@@ -316,6 +316,12 @@ func (r *run) see(change Change, budget Budget, now time.Time) {
 	}
 	told, ended := p.phase == told, p.phase == done
 	p.see(change, now)
+	if wasReady := p.pod != nil && ready(p.pod); r.Pods != nil {
+		p.pod = change.Pod
+		if ready(p.pod) != wasReady {
+			p.cover(r.guards)
+		}
+	}
 	r.tell(p, told, ended)
 }
 

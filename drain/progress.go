@@ -66,11 +66,13 @@ func newProgress(move Move) *progress {
 	return p
 }
 
-// cover finds the budgets that cover the pod.
+// cover finds the budgets that cover the pod. One that is not ready is not held
+// back by any: what the API server makes of it depends on more than the budget
+// shows, and a Pending pod needs no budget at all.
 func (p *progress) cover(guards map[types.UID]*guard) {
 	p.guards = p.guards[:0]
 	for _, g := range guards {
-		if p.pod != nil && g.covers(p.pod) {
+		if p.pod != nil && ready(p.pod) && g.covers(p.pod) {
 			p.guards = append(p.guards, g)
 		}
 	}
@@ -222,6 +224,9 @@ func (p *progress) refused(forced bool, delay time.Duration, now time.Time) {
 
 // pause waits for delay, but does not sleep through the pod's latest moment.
 func (p *progress) pause(delay time.Duration, now time.Time) {
+	if p.late(now) {
+		delay = min(delay, deniedDelay) // it comes off the pod's grace
+	}
 	p.retryAt = now.Add(delay)
 	if now.Before(p.ForceAt) && p.retryAt.After(p.ForceAt) {
 		p.retryAt = p.ForceAt

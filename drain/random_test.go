@@ -137,6 +137,8 @@ func checkTrue(t *testing.T, cluster *cluster, out PodOutcome) {
 	ended := !r.goneAt.IsZero() || r.pod.Status.Phase == corev1.PodSucceeded || r.pod.Status.Phase == corev1.PodFailed
 	given := time.Duration(out.GraceGiven) * time.Second
 	switch out.Path {
+	case HandedOver:
+		t.Errorf("pod %q was handed over by nobody: %+v", out.PodRef, out)
 	case Lost:
 		if ended && !r.goneAt.Equal(time.Now()) {
 			t.Errorf("pod %q is reported lost and is gone: %+v", out.PodRef, out)

@@ -299,9 +299,6 @@ func (c *cluster) pod(uid types.UID) (*corev1.Pod, bool) {
 	return nil, false
 }
 
-// budgetWait is how long guarded drills wait for the budgets to be known.
-const budgetWait = 300 * time.Millisecond
-
 // drill is a drain of the cluster.
 type drill struct {
 	notice      time.Duration
@@ -311,9 +308,10 @@ type drill struct {
 	cordonedAfter time.Duration
 	countdown     *Countdown
 	// guarded lets the mover find the pods' budgets, of which the cluster's channel
-	// tells.
-	guarded  bool
-	observed []PodOutcome
+	// tells; budgetWait is its [Mover.BudgetWait].
+	guarded    bool
+	budgetWait time.Duration
+	observed   []PodOutcome
 }
 
 // drain moves the node's pods away until ctx ends, or to its own end.
@@ -332,7 +330,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 		Observe: func(pod PodOutcome) { d.observed = append(d.observed, pod) },
 	}
 	if d.guarded {
-		mover.Pods, mover.BudgetWait = c.pod, budgetWait
+		mover.Pods, mover.BudgetWait = c.pod, d.budgetWait
 	}
 	budget := NewBudget(c.began.Add(d.notice), c.began)
 	plan := NewPlan("n", c.snapshot(), budget, d.policy)

@@ -308,10 +308,9 @@ type drill struct {
 	cordonedAfter time.Duration
 	countdown     *Countdown
 	// guarded lets the mover find the pods' budgets, of which the cluster's channel
-	// tells; budgetWait is its [Mover.BudgetWait].
-	guarded    bool
-	budgetWait time.Duration
-	observed   []PodOutcome
+	// tells.
+	guarded  bool
+	observed []PodOutcome
 }
 
 // drain moves the node's pods away until ctx ends, or to its own end.
@@ -330,7 +329,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 		Observe: func(pod PodOutcome) { d.observed = append(d.observed, pod) },
 	}
 	if d.guarded {
-		mover.Pods, mover.BudgetWait = c.pod, d.budgetWait
+		mover.Pods = c.pod
 	}
 	budget := NewBudget(c.began.Add(d.notice), c.began)
 	plan := NewPlan("n", c.snapshot(), budget, d.policy)

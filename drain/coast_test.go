@@ -35,8 +35,6 @@ type coast struct {
 	deleted int
 	// slower multiplies the time that all work in the API server takes.
 	slower time.Duration
-	// budgetWait is the agents' [Mover.BudgetWait].
-	budgetWait time.Duration
 }
 
 // tenant is a pod on a node that is going away.
@@ -82,7 +80,7 @@ type shore struct {
 func newCoast(t *testing.T, seed uint64, nodes int) *coast {
 	t.Helper()
 	c := &coast{
-		t: t, began: time.Now(), pods: map[types.UID]*tenant{}, asked: map[Verdict]int{}, slower: 1, budgetWait: budgetWait,
+		t: t, began: time.Now(), pods: map[types.UID]*tenant{}, asked: map[Verdict]int{}, slower: 1,
 		random: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // repeatable on purpose
 	}
 	for i := range nodes {
@@ -332,7 +330,7 @@ func (s *shore) drain(ctx context.Context, seed uint64, notice time.Duration) {
 	s.late(&s.budgetDue, func() { s.budgets <- BudgetChange{} })
 	s.mu.Unlock()
 	mover := &Mover{
-		Node: s, Concurrency: 32, Log: slog.New(slog.DiscardHandler), Pods: s.pod, BudgetWait: s.budgetWait,
+		Node: s, Concurrency: 32, Log: slog.New(slog.DiscardHandler), Pods: s.pod,
 		Spread: func(over time.Duration) time.Duration { return time.Duration(random.Int64N(int64(over))) },
 	}
 	countdown := NewCountdown(NewBudget(time.Now().Add(notice), time.Now()))

@@ -12,9 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// budgetWait is how long drains of these tests wait for the budgets to be known.
-const budgetWait = 300 * time.Millisecond
-
 // first tells of the budgets that there are at first.
 func first(pdbs ...*policyv1.PodDisruptionBudget) func(*cluster) {
 	return func(c *cluster) {
@@ -57,7 +54,7 @@ func TestADrainFollowsTheBudgetsThatTheWatchShows(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				sc := scene{
-					drill:  drill{guarded: true, budgetWait: budgetWait},
+					drill:  drill{guarded: true},
 					pods:   []*resident{{pod: newPod("p", label("app", "web")), budget: &allowance{opens: c.opens}, ends: s}},
 					events: c.events, want: map[string]story{"p": c.want},
 				}
@@ -94,7 +91,7 @@ func TestAPodAtItsLatestMomentWaitsForNoBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sc := scene{
-			drill: drill{notice: 30 * time.Second, guarded: true, budgetWait: budgetWait},
+			drill: drill{notice: 30 * time.Second, guarded: true},
 			// Four pods want the one probe that a closed budget takes.
 			pods: crowd(4, func(r *resident) {
 				label("app", "web")(r.pod)
@@ -107,7 +104,7 @@ func TestAPodAtItsLatestMomentWaitsForNoBudget(t *testing.T) {
 	})
 }
 
-func TestBudgetsThatAreKnownWhenTheMovesBeginCount(t *testing.T) {
+func TestACallIsChosenOnTheNewestOfTheBudgets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cluster := newCluster(t)
@@ -117,7 +114,8 @@ func TestBudgetsThatAreKnownWhenTheMovesBeginCount(t *testing.T) {
 				budget: &allowance{opens: []time.Duration{0}},
 			})
 		}
-		first(allowing(1))(cluster)
+		first()(cluster)
+		cluster.budgets <- BudgetChange{PDB: allowing(1)}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		cluster.drain(ctx, &drill{notice: 2 * time.Minute, concurrency: 5, guarded: true})

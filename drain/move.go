@@ -38,10 +38,6 @@ type Mover struct {
 	// Pods finds a pod of the plan, or of changes, by its UID; nil finds none, and
 	// then every pod counts as covered by no disruption budget.
 	Pods func(types.UID) (*corev1.Pod, bool)
-	// BudgetWait is how long pods wait for the disruption budgets to be known,
-	// their latest moments apart; zero does not wait, and the first calls may then
-	// be made in ignorance of the budgets.
-	BudgetWait time.Duration
 	// Spread returns a random part of its argument; nil takes an even one.
 	Spread func(time.Duration) time.Duration
 	// Observe is called in order for each pod when it is told to stop and when
@@ -64,6 +60,11 @@ const (
 	// urgentTimeout bounds a call at or past a pod's latest moment, and is the
 	// least that any call gets.
 	urgentTimeout = time.Second
+	// budgetWait is how long pods wait for the disruption budgets to be known,
+	// their latest moments apart. They are read along with the pods, so that it
+	// rarely matters; without it, in a simulation, a node of 24 pods under a budget
+	// that allows 12 asked 12 times in vain.
+	budgetWait = 300 * time.Millisecond
 	// idle is how long the mover sleeps when nothing is due.
 	idle = time.Hour
 )
@@ -85,7 +86,9 @@ func (m *Mover) Move(
 	defer r.calls.Wait()
 	defer cancel()
 
-	r.blindUntil = time.Now().Add(m.BudgetWait)
+	if m.Pods != nil {
+		r.blindUntil = time.Now().Add(budgetWait)
+	}
 	for i := range plan.Moves {
 		r.add(plan.Moves[i])
 	}

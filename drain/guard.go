@@ -25,9 +25,9 @@ const (
 	// mostUnseen is how long the watch may take to show an eviction.
 	mostUnseen = time.Second
 	// firstWindow and mostWindow bound the time over which agents that want the
-	// same budget spread their next try. Of 50 agents that see their notice within
-	// a second, with 100 pods for 40 disruptions, 61 are refused in a simulation
-	// with windows from 250 ms, and 41 with windows from 1 s, which ends 2 s later.
+	// same budget spread their next try. In a simulation of 50 agents that see their
+	// notice within a second, with 100 pods for 40 disruptions, windows from 250 ms
+	// cost 68 refusals a budget and windows from 1 s cost 40, and end 1 s later.
 	firstWindow = time.Second
 	mostWindow  = 4 * time.Second
 )

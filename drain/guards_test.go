@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -123,4 +124,27 @@ func TestACallIsChosenOnTheNewestOfTheBudgets(t *testing.T) {
 			t.Errorf("%d calls were made for the one disruption that is allowed", cluster.calls)
 		}
 	})
+}
+
+func TestAStaleBudgetIsAskedAgainAfterAPauseAndNotAtOnce(t *testing.T) {
+	t.Parallel()
+	g := newGuard(allowing(1, stale), noon, atOnce)
+	g.calls(atOnce, reply{BudgetStale, 0})
+	if next := g.next(); next.Before(noon.Add(staleDelay)) {
+		t.Errorf("asked again %s later, want %s", next.Sub(noon), staleDelay)
+	}
+}
+
+func TestAPodThatIsNotReadyIsHeldBackByNoBudget(t *testing.T) {
+	t.Parallel()
+	guards := map[types.UID]*guard{"a": newGuard(allowing(0), noon, atOnce)}
+	for condition, want := range map[corev1.ConditionStatus]int{corev1.ConditionTrue: 1, corev1.ConditionFalse: 0} {
+		pod := newPod("web-0", label("app", "web"))
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: condition}}
+		p := &progress{pod: pod}
+		p.cover(guards)
+		if len(p.guards) != want {
+			t.Errorf("ready %s: %d budgets hold it back, want %d", condition, len(p.guards), want)
+		}
+	}
 }

@@ -134,9 +134,10 @@ func (b *bench) compare(ctx context.Context, s scene) error {
 		figures, err := b.try(ctx, s, c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("trying %s: %w", c.name, err))
-			continue
 		}
-		b.results.put(s.key, c.name, figures)
+		if figures != nil {
+			b.results.put(s.key, c.name, figures)
+		}
 	}
 	return errors.Join(errs...)
 }

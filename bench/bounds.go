@@ -111,12 +111,15 @@ func (b bound) line(r results, v verdict, limit float64) string {
 	if value, has := r[b.scenario][b.whose()][b.figure]; has {
 		measured = fmt.Sprint(value)
 	}
-	against := ""
-	if b.against != "" {
-		against = fmt.Sprintf(" (%g × %s)", b.limit, b.against)
+	bounded := fmt.Sprint(round(limit))
+	switch {
+	case math.IsNaN(limit):
+		bounded = fmt.Sprintf("%g × what %s has not shown", b.limit, b.against)
+	case b.against != "":
+		bounded += fmt.Sprintf(" (%g × %s)", b.limit, b.against)
 	}
-	return fmt.Sprintf("%-10s  %-6s  %s of %s: %s, has to be %s %g%s",
-		v, b.scenario, b.figure, b.whose(), measured, sign, round(limit), against)
+	return fmt.Sprintf("%-10s  %-6s  %s of %s: %s, has to be %s %s",
+		v, b.scenario, b.figure, b.whose(), measured, sign, bounded)
 }
 
 // printVerdicts shows each bound that was judged and says whether all were kept.

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	kept := b.report(stdout)
 	switch {
 	case ctx.Err() != nil:
-		_, _ = fmt.Fprintln(stderr, "bench: interrupted; nothing is left running")
+		_, _ = fmt.Fprintln(stderr, "bench: interrupted; nothing is left running:", context.Cause(ctx))
 		return exitInterrupted
 	case err != nil || !kept:
 		return exitMissed

@@ -154,32 +154,30 @@ func isReady(r lab.PodRecord) bool {
 	return !r.ReadyAt.IsZero() && r.ToldAt.IsZero() && r.End == lab.Running
 }
 
-// waitBudgets returns when the status of every budget is that of all its pods.
+// waitBudgets returns when every group's budget has counted all its pods. Of several
+// budgets one is enough: Kubernetes tells only one of them when a pod changes, and so
+// does not keep the others in step.
 func (s *stage) waitBudgets(ctx context.Context) error {
 	counts := map[string]int{}
 	for _, g := range s.scene.groups {
 		counts[g.name] = g.replicas + g.elsewhere
 	}
-	s.desired = map[string]int{}
-	last := ""
 	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		budgets, err := s.lab.Client().PolicyV1().PodDisruptionBudgets(s.namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
 		}
+		s.desired = map[string]int{}
 		for i := range budgets.Items {
 			budget := &budgets.Items[i]
-			group := groupOf(budget.Name)
-			if !counted(budget, counts[group]) {
-				last = budget.Name
-				return false, nil
+			if group := groupOf(budget.Name); counted(budget, counts[group]) {
+				s.desired[group] = max(s.desired[group], int(budget.Status.DesiredHealthy))
 			}
-			s.desired[group] = max(s.desired[group], int(budget.Status.DesiredHealthy))
 		}
-		return true, nil
+		return len(s.desired) == len(counts), nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for budget %q to count its pods: %w", last, err)
+		return fmt.Errorf("waiting for the budgets of %d groups, %d have counted their pods: %w", len(counts), len(s.desired), err)
 	}
 	return nil
 }
@@ -215,28 +213,16 @@ func (s *stage) readPods(ctx context.Context) error {
 	return nil
 }
 
+// clearWithin bounds the removal of a scene. The API server deletes a storm's pods one
+// after another.
+const clearWithin = 5 * time.Minute
+
 // clear removes everything that setUp has created, so that the next contender finds
-// the cluster as this one did. The namespace goes first: nothing can be created in
-// it from then on.
+// the cluster as this one did.
 func (s *stage) clear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), clearWithin, fmt.Errorf("not gone after %s", clearWithin))
 	defer cancel()
-	core := s.lab.Client().CoreV1()
-	err := core.Namespaces().Delete(ctx, s.namespace, metav1.DeleteOptions{})
-	for err == nil {
-		// Most of these pods' machines are gone, and nobody else ends them.
-		err = core.Pods(s.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{})
-		if err == nil {
-			_, err = core.Namespaces().Get(ctx, s.namespace, metav1.GetOptions{})
-		}
-		if err == nil {
-			err = pause(ctx, 500*time.Millisecond)
-		}
-	}
-	if apierrors.IsNotFound(err) {
-		err = nil
-	}
-	errs := []error{err}
+	errs := []error{s.removeNamespace(ctx)}
 	for _, node := range slices.Concat(s.doomed, s.safe) {
 		errs = append(errs, node.Remove(ctx))
 	}
@@ -244,4 +230,23 @@ func (s *stage) clear(ctx context.Context) error {
 		return fmt.Errorf("clearing namespace %q: %w", s.namespace, err)
 	}
 	return nil
+}
+
+// removeNamespace returns when the namespace is gone with all that is in it. It tries
+// until then, since an API server that comes out of a storm times out.
+func (s *stage) removeNamespace(ctx context.Context) error {
+	core := s.lab.Client().CoreV1()
+	for {
+		// The namespace goes first: nothing can be created in it from then on.
+		err := core.Namespaces().Delete(ctx, s.namespace, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		// Most of these pods' machines are gone, and nobody else ends them.
+		err = errors.Join(err, core.Pods(s.namespace).DeleteCollection(ctx,
+			metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{}))
+		if ended := pause(ctx, 500*time.Millisecond); ended != nil {
+			return errors.Join(ended, err)
+		}
+	}
 }

@@ -25,7 +25,8 @@ const (
 	progressEvery = 10 * time.Second
 )
 
-// try plays a scene for a contender and returns its figures.
+// try plays a scene for a contender and returns its figures: those that it took down
+// too when what comes after them fails.
 func (b *bench) try(ctx context.Context, s scene, c contender) (figures Figures, err error) {
 	set := &stage{lab: b.lab, scene: s, namespace: namespaceOf(s.key, c)}
 	b.say("  %s: setting up", c.name)

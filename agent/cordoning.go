@@ -27,7 +27,7 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 		defer close(c.ended)
 		for first := true; ; first = false {
 			budget, tightened := countdown.Budget()
-			outcome := drain.Cordon(ctx, a.Node, a.state(notice, budget))
+			written, outcome := drain.Cordon(ctx, a.Node, a.state(notice, budget))
 			// The first cordon is the one that counts; a later one only tightens.
 			if first {
 				c.outcome = outcome
@@ -41,6 +41,7 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 				a.Log.Info("Cordoned node", "node", a.Node.Name(), "notice", notice.ID,
 					"took", outcome.Done.Sub(notice.FirstSeen).Seconds(), "ours", outcome.Ours)
 			}
+			a.heed(written, notice, countdown)
 			select {
 			case <-tightened:
 			case <-ctx.Done():
@@ -49,6 +50,19 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 		}
 	}()
 	return c
+}
+
+// heed tightens the countdown to the deadline that the node carries: an earlier
+// agent may have known a nearer one, and have died before it could be asked.
+func (a *Agent) heed(written drain.State, notice Notice, countdown *drain.Countdown) {
+	now := time.Now()
+	deadline, _ := written.OnBoot(now, a.Boot)
+	if budget, _ := countdown.Budget(); deadline.After(budget.Deadline.Add(-resolution)) {
+		return
+	}
+	if countdown.Tighten(deadline, now) {
+		a.Log.Info("Tightened deadline", "notice", notice.ID, "by", written.Notice, "deadline", deadline)
+	}
 }
 
 // state is what the node shall carry for notice.

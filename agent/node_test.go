@@ -189,7 +189,7 @@ func (n *memoryNode) Mark(ctx context.Context, state drain.State) (drain.State, 
 	}
 	state.Cordoned = !n.node.Spec.Unschedulable
 	if earlier, err := drain.ReadState(n.node); err == nil && earlier != nil {
-		state.Cordoned = state.Cordoned || earlier.Cordoned
+		state.Keep(*earlier, time.Now())
 	}
 	n.write(state)
 	return state, nil

@@ -177,3 +177,35 @@ func TestAStateThatIsFoundDuringADrain(t *testing.T) {
 		})
 	}
 }
+
+// The cordon may be faster than the look at what the last agent left: it finds the
+// deadline that was known then.
+func TestADeadlineThatTheCordonFindsHolds(t *testing.T) {
+	t.Parallel()
+	const nearer = 40 * time.Second
+	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+		s.node.closed["stuck"] = true
+		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if at < time.Second {
+				return nil, nil
+			}
+			return []Sighting{s.endsAt(endsAt)}, nil
+		}
+		tracker := Tracker{Node: s.node.Name(), BootID: s.agent.Boot.ID}
+		id := tracker.derive(s.source.Provider(), s.endsAt(endsAt))
+		s.leave(nearer, func(state *drain.State) { state.Notice = id })
+		s.node.breakDown(errBroken, get)
+		s.begin()
+		s.at(5 * time.Second)
+		if got := s.since(s.node.state(s.T).Deadline); got != nearer {
+			s.Errorf("the node says that it ends at %v, want the %v that were known", got, nearer)
+		}
+		s.at(nearer)
+		if end := s.since(s.report().Plan.Deadline); end != nearer {
+			s.Errorf("the drain ended at %v, want %v", end, nearer)
+		}
+		if marks := len(s.node.times(mark)); marks > 2 {
+			s.Errorf("the node was marked %d times for one deadline", marks)
+		}
+	})
+}

@@ -67,7 +67,7 @@ func (c *Client) Mark(ctx context.Context, state State) (State, error) {
 	if err != nil {
 		return state, err
 	}
-	patch, state := markPatch(node, state)
+	patch, state := markPatch(node, state, time.Now())
 	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)
 }
 

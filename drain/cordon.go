@@ -22,15 +22,16 @@ const (
 
 // Cordon marks the node with state and tries again until it has succeeded or
 // ctx ends. It waits for nothing else, and its failure is an outcome: the
-// machine goes away either way.
-func Cordon(ctx context.Context, node Marker, state State) CordonOutcome {
-	var outcome CordonOutcome
+// machine goes away either way. written is the state that the node carries then,
+// which may hold a nearer deadline of an earlier agent; without success it is the
+// state as it was given.
+func Cordon(ctx context.Context, node Marker, state State) (written State, outcome CordonOutcome) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, cordonTimeout)
 		written, err := node.Mark(attempt, state)
 		cancel()
 		if err == nil {
-			return CordonOutcome{Done: time.Now(), Ours: written.Cordoned}
+			return written, CordonOutcome{Done: time.Now(), Ours: written.Cordoned}
 		}
 		if ctx.Err() == nil || outcome.Err == "" {
 			// The last answer says more than "context canceled".
@@ -38,7 +39,7 @@ func Cordon(ctx context.Context, node Marker, state State) CordonOutcome {
 		}
 		select {
 		case <-ctx.Done():
-			return outcome
+			return state, outcome
 		case <-time.After(cordonDelay):
 		}
 	}

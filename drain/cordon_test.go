@@ -55,7 +55,7 @@ func TestACordonIsTriedUntilItSucceeds(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				want := CordonOutcome{Done: time.Now().Add(c.after), Ours: c.ours}
-				got := Cordon(t.Context(), c.node, State{Notice: "i-1"})
+				_, got := Cordon(t.Context(), c.node, State{Notice: "i-1"})
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("outcome (-want +got):\n%s", diff)
 				}
@@ -88,7 +88,7 @@ func TestACordonEndsWithItsContextAndKeepsTheLastRefusal(t *testing.T) {
 				began := time.Now()
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(5*time.Second, cancel)
-				got := Cordon(ctx, c.node, State{})
+				_, got := Cordon(ctx, c.node, State{})
 				if diff := cmp.Diff(CordonOutcome{Err: c.want}, got); diff != "" {
 					t.Errorf("outcome (-want +got):\n%s", diff)
 				}

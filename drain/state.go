@@ -54,6 +54,26 @@ func (s *State) OnBoot(now time.Time, boot Boot) (deadline time.Time, same bool)
 	return now.Add(left), s.BootID == boot.ID
 }
 
+// Keep takes over from the state that the node carried before, of whichever boot,
+// what it says of the node's looks before us. It also takes over the deadline of
+// the same boot and notice where that is the nearer one: an agent that starts anew
+// reckons its own, which must not give away what its predecessor knew. A deadline
+// that has passed is that of an interruption which the machine has outlived. s is
+// one whose deadline was set a moment before now.
+func (s *State) Keep(earlier State, now time.Time) {
+	s.Cordoned = s.Cordoned || earlier.Cordoned
+	s.Excluded = earlier.Excluded
+	uptime := s.DeadlineUptime - s.Deadline.Sub(now).Seconds()
+	nearer := earlier.DeadlineUptime < s.DeadlineUptime && earlier.DeadlineUptime > uptime
+	if earlier.BootID != s.BootID || earlier.Notice != s.Notice || s.Deadline.IsZero() || !nearer {
+		return
+	}
+	// By today's wall clock: it may have been set since.
+	by := time.Duration((s.DeadlineUptime - earlier.DeadlineUptime) * float64(time.Second))
+	s.Deadline = s.Deadline.Add(-by).Round(time.Millisecond)
+	s.DeadlineUptime, s.DeadlineKind = earlier.DeadlineUptime, earlier.DeadlineKind
+}
+
 // ReadState returns the state that node carries, nil when it carries none. An
 // annotation that cannot be read is an error: it may be another version's.
 func ReadState(node *corev1.Node) (*State, error) {
@@ -85,15 +105,13 @@ type nodeSpecPatch struct {
 	Taints        *[]corev1.Taint `json:"taints,omitempty"`
 }
 
-// markPatch cordons node for state and writes the state down, in one patch.
-// What an earlier state, of whichever boot, says of the node's looks before us
-// stays true.
-func markPatch(node *corev1.Node, state State) (nodePatch, State) {
+// markPatch cordons node for state and writes the state down, in one patch, with
+// what is to be kept of an earlier one.
+func markPatch(node *corev1.Node, state State, now time.Time) (nodePatch, State) {
 	state.Cordoned = !node.Spec.Unschedulable
 	// An earlier state that cannot be read is overwritten: this notice is now.
 	if earlier, err := ReadState(node); err == nil && earlier != nil {
-		state.Cordoned = state.Cordoned || earlier.Cordoned
-		state.Excluded = earlier.Excluded
+		state.Keep(*earlier, now)
 	}
 	taints := append(othersTaints(node), corev1.Taint{
 		Key: TaintKey, Value: state.Kind, Effect: corev1.TaintEffectNoSchedule,

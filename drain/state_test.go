@@ -137,7 +137,7 @@ func TestACordonLeavesTheNodeMarkedAndOthersAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			node := nodeOf(t, c.before)
-			patch, written := markPatch(node, notice)
+			patch, written := markPatch(node, notice, noon)
 			got := patched(t, node, patch)
 			if diff := cmp.Diff(c.after, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("node (-want +got):\n%s", diff)
@@ -186,7 +186,7 @@ func TestACordonAndItsUndoLeaveNoTrace(t *testing.T) {
 	t.Parallel()
 	before := look{Taints: []corev1.Taint{otherTaint}, Labels: map[string]string{"zone": "a"}, Annotations: map[string]string{"x": "y"}}
 	node := nodeOf(t, before)
-	patch, _ := markPatch(node, State{Kind: "SpotInterruption"})
+	patch, _ := markPatch(node, State{Kind: "SpotInterruption"}, noon)
 	marked := nodeOf(t, patched(t, node, patch))
 	patch, needed := excludePatch(marked, *patched(t, node, patch).State)
 	if !needed {
@@ -273,6 +273,49 @@ func TestADeadlineIsReckonedFromTheBootAndNotFromTheWallClock(t *testing.T) {
 			deadline, same := state.OnBoot(c.now, c.boot)
 			if got := deadline.Sub(c.now); got != c.left || same != c.same {
 				t.Errorf("%v left, of this boot: %v; want %v, %v", got, same, c.left, c.same)
+			}
+		})
+	}
+}
+
+// An agent that was killed had reckoned a deadline; the next one cordons before it
+// has read that, with a deadline of its own.
+func TestACordonKeepsTheNearestDeadlineOfItsBootAndNotice(t *testing.T) {
+	t.Parallel()
+	boot := func(id string) Boot { return Boot{ID: id, Uptime: func() time.Duration { return time.Hour }} }
+	const exact, estimated = "exact", "estimated"
+	of := func(boot Boot, notice, kind string, left time.Duration) State {
+		state := State{Notice: notice, Kind: "SpotInterruption", DeadlineKind: kind, Cordoned: true}
+		state.SetDeadline(noon.Add(left), noon, boot)
+		return state
+	}
+	this := boot("this")
+	cases := map[string]struct {
+		earlier State
+		left    time.Duration
+		kind    string
+	}{
+		"one that is nearer is kept":              {of(this, "i-1", exact, 40*time.Second), 40 * time.Second, exact},
+		"an estimate that is nearer is kept":      {of(this, "i-1", estimated, 40*time.Second), 40 * time.Second, estimated},
+		"one that is later is replaced":           {of(this, "i-1", estimated, 3*time.Minute), 2 * time.Minute, exact},
+		"one that has passed is replaced":         {of(this, "i-1", estimated, -time.Second), 2 * time.Minute, exact},
+		"one of another boot is replaced":         {of(boot("other"), "i-1", estimated, 40*time.Second), 2 * time.Minute, exact},
+		"one of another notice is replaced":       {of(this, "i-0", estimated, 40*time.Second), 2 * time.Minute, exact},
+		"one that was never reckoned is replaced": {State{Notice: "i-1", BootID: "this", Cordoned: true}, 2 * time.Minute, exact},
+		"one by a wall clock set since is kept as it is": {func() State {
+			state := of(this, "i-1", exact, 40*time.Second)
+			state.Deadline = state.Deadline.Add(-24 * time.Hour)
+			return state
+		}(), 40 * time.Second, exact},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node := nodeOf(t, look{Unschedulable: true, State: &c.earlier})
+			patch, _ := markPatch(node, of(this, "i-1", exact, 2*time.Minute), noon)
+			want := of(this, "i-1", c.kind, c.left)
+			if diff := cmp.Diff(&want, patched(t, node, patch).State); diff != "" {
+				t.Errorf("state (-want +got):\n%s", diff)
 			}
 		})
 	}

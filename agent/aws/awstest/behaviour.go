@@ -82,9 +82,13 @@ var behaviours = map[Fault]behaviour{
 	},
 	HugeBody: {
 		doc: "the notice is a valid document of 8 MiB", effect: Blinds,
-		tamper: noticeBody(func(doc string) string {
-			return strings.TrimSuffix(doc, "}") + `, "padding": "` + strings.Repeat("x", 8<<20) + `"}`
-		}),
+		tamper: func(s *Server, r *http.Request, honest reply) reply {
+			answer := roomy(s, r, honest)
+			if strings.HasSuffix(answer.body, room) {
+				answer.padding = 8 << 20
+			}
+			return answer
+		},
 	},
 	TruncatedJSON: {
 		doc: "the notice is cut off in the middle", effect: Blinds,
@@ -189,6 +193,11 @@ func noticeBody(change func(doc string) string) tamper {
 		return jsonReply(change(n.document(s.offset)))
 	}
 }
+
+// room is the end of a document that has room for padding.
+const room = `, "padding": ""}`
+
+var roomy = noticeBody(func(doc string) string { return strings.TrimSuffix(doc, "}") + room })
 
 // presentNotice serves what change makes of a notice, where there is one.
 func presentNotice(change func(s *Server, n *notice) string) tamper {

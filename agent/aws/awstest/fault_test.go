@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,6 +139,47 @@ func testFault(t *testing.T, fault Fault, want under) {
 	if r := get(t, s, "spot/instance-action"); r.status != 200 || r.body != `{"action": "terminate", "time": "2026-11-22T12:02:00Z"}` {
 		t.Errorf("after the fault: %d %.200q", r.status, r.body)
 	}
+}
+
+// A client waits for the head of a reply, and not for as long as 8 MiB take to make.
+func TestAHugeBodyComesAfterItsHeadAndBitByBit(t *testing.T) {
+	t.Parallel()
+	s, _ := newWithClock(t)
+	held := token(t, s, 600)
+	if err := s.SetFault(HugeBody); err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, NoticePath, nil)
+	request.Header.Set(tokenHeader, held)
+	w := &ledger{ResponseRecorder: httptest.NewRecorder()}
+	s.ServeHTTP(w, request)
+	if !w.headFirst {
+		t.Error("the body began before the head was on its way")
+	}
+	if most := 64 << 10; w.largest > most {
+		t.Errorf("%d bytes were sent in one piece, want at most %d", w.largest, most)
+	}
+	if size, said := strconv.Itoa(w.Body.Len()), w.Header().Get("Content-Length"); size != said {
+		t.Errorf("%s bytes were sent, and %s announced", size, said)
+	}
+}
+
+// ledger keeps account of how a reply is sent.
+type ledger struct {
+	*httptest.ResponseRecorder
+
+	headFirst bool
+	largest   int
+}
+
+func (l *ledger) Flush() {
+	l.headFirst = l.headFirst || l.largest == 0
+	l.ResponseRecorder.Flush()
+}
+
+func (l *ledger) Write(p []byte) (int, error) {
+	l.largest = max(l.largest, len(p))
+	return l.ResponseRecorder.Write(p)
 }
 
 // meet says in a word what becomes of a request.

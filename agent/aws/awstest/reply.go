@@ -1,6 +1,7 @@
 package awstest
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -12,6 +13,8 @@ type reply struct {
 	kind   string // Content-Type
 	header map[string]string
 	body   string
+	// padding is how many bytes go into the last string of a JSON body.
+	padding int
 	// notice is what the body tells a client of; nil for every other item.
 	notice *notice
 }
@@ -46,7 +49,7 @@ func refusal(status int) reply {
 func (r reply) head(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", r.kind)
-	h.Set("Content-Length", strconv.Itoa(len(r.body)))
+	h.Set("Content-Length", strconv.Itoa(len(r.body)+r.padding))
 	for key, value := range r.header {
 		h.Set(key, value)
 	}
@@ -57,7 +60,28 @@ func (r reply) head(w http.ResponseWriter) {
 // no concern of ours.
 func (r reply) send(w http.ResponseWriter) {
 	r.head(w)
+	if r.padding > 0 {
+		r.pour(w)
+		return
+	}
 	_, _ = w.Write([]byte(r.body))
+}
+
+// pour sends a padded body bit by bit, after its head. Made as a whole first, it
+// kept a busy machine's clients waiting for the head until they gave up.
+func (r reply) pour(w http.ResponseWriter) {
+	const tail = len(`"}`)
+	bit := bytes.Repeat([]byte("x"), 16<<10)
+	_ = http.NewResponseController(w).Flush() // what is not sent now is sent with the body
+	if _, err := w.Write([]byte(r.body[:len(r.body)-tail])); err != nil {
+		return
+	}
+	for left := r.padding; left > 0; left -= len(bit) {
+		if _, err := w.Write(bit[:min(left, len(bit))]); err != nil {
+			return
+		}
+	}
+	_, _ = w.Write([]byte(r.body[len(r.body)-tail:]))
 }
 
 // ServeHTTP answers one request of the metadata service.

@@ -19,10 +19,11 @@ const (
 // longer one would delay the next.
 const maxTimeout = time.Second
 
-// trustedPolls is how many answers of "no notice" are believed after the
-// service proved itself. Ten polls at one a second make one more request in ten
-// seconds, and bound how long a service that denies everything passes for calm.
-const trustedPolls = 10
+// trustedFor is how long answers of "no notice" are believed after the service
+// proved itself. At a poll a second that makes one more request in ten, and it
+// bounds how long a service that denies everything passes for calm, however
+// slowly it is polled.
+const trustedFor = 10 * time.Second
 
 // Options says how the metadata service is reached.
 type Options struct {
@@ -39,7 +40,7 @@ type Options struct {
 type Spot struct {
 	client  *client
 	timeout time.Duration
-	trusted int // how many more answers of "no notice" are believed
+	trusted time.Time // until when answers of "no notice" are believed
 }
 
 var _ agent.Source = (*Spot)(nil)
@@ -80,7 +81,7 @@ func (s *Spot) Poll(ctx context.Context) ([]agent.Sighting, error) {
 
 	sightings, err := s.poll(ctx)
 	if err != nil {
-		s.trusted = 0 // whoever answers next may be another
+		s.trusted = time.Time{} // whoever answers next may be another
 	}
 	return sightings, err
 }
@@ -107,8 +108,8 @@ func (s *Spot) poll(ctx context.Context) ([]agent.Sighting, error) {
 // the instance's id, which each instance has. A proxy that guards the metadata
 // of pods, or a stranger at the address, answers 404 to both.
 func (s *Spot) believe(ctx context.Context) error {
-	if s.trusted > 0 {
-		s.trusted--
+	asked := time.Now()
+	if asked.Before(s.trusted) {
 		return nil
 	}
 	if s.client.left == 0 {
@@ -117,7 +118,7 @@ func (s *Spot) believe(ctx context.Context) error {
 	if _, err := s.client.get(ctx, itemInstance); err != nil {
 		return err
 	}
-	s.trusted = trustedPolls - 1
+	s.trusted = asked.Add(trustedFor)
 	return nil
 }
 

@@ -228,6 +228,7 @@ func TestSpotSendsLittle(t *testing.T) {
 			spot := newSpot(t, aws.Options{Endpoint: server.URL()})
 			for range polls {
 				poll(t, spot)
+				spot.Age(time.Second)
 			}
 			sent := 0
 			for _, count := range server.Requests() {

@@ -72,7 +72,7 @@ func newDrainMetrics(registry prometheus.Registerer) drainMetrics {
 			"Time from first sight of a notice until the last pod was gone; of drains that were complete.", fromNotice),
 		pods: counter("ebbtide_pods_total", "Pods that had to leave, by the path they took.", "path"),
 		graces: counter("ebbtide_pod_graces_total",
-			"Pods that had to be told to stop, by how much of their own grace they were given; None were never told.", "grace"),
+			"Pods that had to be told to stop, by how much of their own grace they were given; None were never told. What others had told before is not counted.", "grace"),
 		late: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "ebbtide_pods_told_late_total",
 			Help: "Pods told to stop more than a second after the last moment for all of their grace, or after a notice that left no such moment.",
@@ -105,7 +105,7 @@ func (m *drainMetrics) reported(notice Notice, report drain.Report) {
 	}
 	var first, last, gone time.Time
 	for i, pod := range report.Pods {
-		m.reportedPod(pod, laterOf(report.Plan.Moves[i].ForceAt, notice.FirstSeen))
+		m.reportedPod(report.Plan.Moves[i], pod, notice.FirstSeen)
 		if !pod.ToldAt.IsZero() && (first.IsZero() || pod.ToldAt.Before(first)) {
 			first = pod.ToldAt
 		}
@@ -126,12 +126,15 @@ func (m *drainMetrics) reported(notice Notice, report drain.Report) {
 	}
 }
 
-// reportedPod counts a pod that should have been told by latest. Where the
-// deadline was tightened after the fact, it is held to the new one.
-func (m *drainMetrics) reportedPod(pod drain.PodOutcome, latest time.Time) {
+// reportedPod counts a pod, and whether it was told by its latest moment, for which
+// nobody can be held to account before the notice was seen. Where the deadline was
+// tightened after the fact, that moment is the new one.
+func (m *drainMetrics) reportedPod(move drain.Move, pod drain.PodOutcome, seen time.Time) {
 	m.pods.WithLabelValues(string(pod.Path)).Inc()
 	m.retries.Add(float64(max(0, pod.Tries-1)))
 	switch {
+	case move.Action == drain.Await:
+		// Others had told it, with a grace that nobody here chose.
 	case pod.ToldAt.IsZero() && pod.Path == drain.Lost:
 		m.graces.WithLabelValues(noGrace).Inc()
 	case pod.ToldAt.IsZero():
@@ -141,7 +144,7 @@ func (m *drainMetrics) reportedPod(pod drain.PodOutcome, latest time.Time) {
 	default:
 		m.graces.WithLabelValues(fullGrace).Inc()
 	}
-	if pod.ToldAt.After(latest.Add(lateBy)) {
+	if latest := laterOf(move.ForceAt, seen); pod.ToldAt.After(latest.Add(lateBy)) {
 		m.late.Inc()
 	}
 }

@@ -129,6 +129,28 @@ func TestWhatADrainCounts(t *testing.T) {
 	}
 }
 
+// It did not have to be told, and nobody here knows what grace it was given.
+func TestAPodThatOthersHadToldCountsForNoGrace(t *testing.T) {
+	t.Parallel()
+	for _, path := range []drain.Path{drain.AlreadyGone, drain.Lost} {
+		registry := prometheus.NewRegistry()
+		report := drain.Report{
+			Plan: drain.Plan{Deadline: at(120), Moves: []drain.Move{{Action: drain.Await, ForceAt: at(85)}}},
+			Pods: []drain.PodOutcome{{Path: path, GraceWanted: 30}}, Ended: at(100),
+		}
+		NewMetrics(registry, nil).reported(Notice{FirstSeen: noon, Deadline: at(120)}, report)
+		got := series(t, registry)
+		for _, grace := range []string{fullGrace, shortenedGrace, noGrace} {
+			if n := got[`ebbtide_pod_graces_total{grace="`+grace+`"}`]; n != 0 {
+				t.Errorf("a pod that is %s is counted %v times as %s", path, n, grace)
+			}
+		}
+		if n := got[`ebbtide_pods_total{path="`+string(path)+`"}`]; n != 1 {
+			t.Errorf("a pod that is %s is counted %v times, want once", path, n)
+		}
+	}
+}
+
 func TestADrainIsTimedFromTheNotice(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()

@@ -4,6 +4,7 @@ SHELL := /bin/sh
 
 GO      ?= go
 LINT    := bin/golangci-lint
+CRDGEN  := bin/controller-gen
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # CGO_ENABLED=0 below: without cgo, vet, lint, the demo, the benchmark and the agent
@@ -13,10 +14,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TEST_PACKAGES_AT_ONCE ?= 2
 TEST_TIMEOUT          ?= 30m
 
-.PHONY: help build demo test check fmt lint vet tidy house bench e2e clean
+.PHONY: help build demo test check fmt lint vet tidy house generate generated bench e2e clean
 
 help: ## Print this list.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the agent into bin/.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ebbtide-agent ./cmd/ebbtide-agent
@@ -27,7 +28,7 @@ demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 test: ## Run every test, on a real control plane where that matters.
 	$(GO) test -race -p $(TEST_PACKAGES_AT_ONCE) -timeout $(TEST_TIMEOUT) ./...
 
-check: lint vet tidy house ## Everything short of the tests: format, lint, vet, modules, house rules.
+check: lint vet tidy generated house ## Everything short of the tests: format, lint, vet, modules, generated files, house rules.
 
 fmt: $(LINT) ## Format the Go files.
 	$(LINT) fmt
@@ -46,6 +47,17 @@ tidy: ## go.mod and go.sum hold what is needed, and nothing else.
 	$(GO) -C tools mod tidy -diff
 	$(GO) -C e2e/kube mod tidy -diff
 
+generate: $(CRDGEN) ## Write what is generated from api/: the deep copies and the CRDs.
+	$(CRDGEN) object paths=./api/...
+	$(CRDGEN) crd paths=./api/... output:crd:dir=charts/ebbtide/crds
+
+generated: $(CRDGEN) ## What is generated is what api/ says (no difference allowed).
+	@rm -rf out/generated
+	$(CRDGEN) object paths=./api/... output:object:dir=out/generated/api/v1alpha1
+	$(CRDGEN) crd paths=./api/... output:crd:dir=out/generated/crds
+	diff -u api/v1alpha1/zz_generated.deepcopy.go out/generated/api/v1alpha1/zz_generated.deepcopy.go
+	diff -ru charts/ebbtide/crds out/generated/crds
+
 house: ## The rules of the house that no linter knows.
 	$(GO) test .
 
@@ -60,4 +72,8 @@ clean: ## Remove what was built here (bin/, out/).
 
 $(LINT): tools/go.mod tools/go.sum
 	$(GO) -C tools build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(CRDGEN): tools/go.mod tools/go.sum
+	$(GO) -C tools build -o ../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
 	@touch $@

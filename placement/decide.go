@@ -158,6 +158,8 @@ func reasonFor(governing *policy, chosen author, pod *corev1.Pod, capacity Capac
 	switch {
 	// Asked again after another webhook: nodes may have come and gone meanwhile, but
 	// what was required stays so, or the pod would say one thing and do another.
+	case chosen.placed && governing.autoscaled:
+		return PoolAutoscaled
 	case chosen.placed:
 		return AlreadyPlaced
 	case capacity != nil && capacity.LatelyPending(pod):

@@ -8,8 +8,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// rolloutHashLabel is what Argo Rollouts puts in the place of pod-template-hash.
-const rolloutHashLabel = "rollouts-pod-template-hash"
+// replicaSetMakers are the kinds that own pods through ReplicaSets: Kubernetes' own
+// and Argo's.
+var replicaSetMakers = [...]string{"Deployment", "Rollout"}
+
+// hashLabel is the label under which a kind that owns pods through ReplicaSets puts
+// the hash that ends their names; empty for other kinds.
+func hashLabel(kind string) string {
+	switch kind {
+	case "Deployment":
+		return appsv1.DefaultDeploymentUniqueLabelKey
+	case "Rollout":
+		return "rollouts-pod-template-hash"
+	}
+	return ""
+}
 
 // workload is what a pod belongs to.
 type workload struct{ kind, name string }
@@ -19,26 +32,23 @@ type workload struct{ kind, name string }
 // ReplicaSet's without the hash that both carry. Nothing is looked up: a controller
 // that the cache has not seen yet would be an error in the path of a pod. A CronJob
 // is not told: a Job may be called like one of its Jobs by anybody.
-func workloads(pod *corev1.Pod) (found [2]workload, n int) {
+func workloads(pod *corev1.Pod) (found [3]workload, n int) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
 		return found, 0
 	}
-	found[0] = workload{kind: owner.Kind, name: owner.Name}
+	found[0], n = workload{kind: owner.Kind, name: owner.Name}, 1
 	if owner.Kind != "ReplicaSet" {
-		return found, 1
+		return found, n
 	}
-	for _, maker := range [...]struct{ kind, label string }{
-		{"Deployment", appsv1.DefaultDeploymentUniqueLabelKey},
-		{"Rollout", rolloutHashLabel},
-	} {
-		hash := pod.Labels[maker.label]
+	for _, kind := range replicaSetMakers {
+		hash := pod.Labels[hashLabel(kind)]
 		if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" && name != "" {
-			found[1] = workload{kind: maker.kind, name: name}
-			return found, 2
+			found[n] = workload{kind: kind, name: name}
+			n++
 		}
 	}
-	return found, 1
+	return found, n
 }
 
 // glob says whether name matches pattern, in which * stands for any characters, none

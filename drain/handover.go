@@ -109,18 +109,13 @@ func handOverPatch(pod *corev1.Pod, deployment *appsv1.Deployment, handOver Hand
 	return patch
 }
 
-// dearest is the highest pod-deletion-cost: of two pods that are equally ready, a
-// ReplicaSet with one too many deletes the other.
-const dearest = "2147483647"
-
-// takeBackPatch gives pod back to the ReplicaSet that it was taken from. The
-// ReplicaSet then has one too many, and the cost makes it delete the replacement
-// and not the pod that was there all the time.
+// takeBackPatch gives pod back to the ReplicaSet that it was taken from, and makes
+// it dear: the ReplicaSet then has one too many, and shall delete the replacement.
 func takeBackPatch(pod *corev1.Pod, handOver HandOver) ownerPatch {
-	cost := dearest
 	patch := newOwnerPatch(pod)
 	patch.Metadata.Labels = map[string]*string{hashLabel: &handOver.Hash, HandedOverKey: nil}
-	patch.Metadata.Annotations = map[string]*string{HandedOverKey: nil, corev1.PodDeletionCost: &cost}
+	patch.Metadata.Annotations = map[string]*string{HandedOverKey: nil}
+	raiseCost(pod, patch.Metadata.Annotations)
 	patch.Metadata.OwnerReferences = withController(pod, "ReplicaSet", handOver.ReplicaSet, handOver.ReplicaSetUID)
 	return patch
 }

@@ -27,6 +27,7 @@ type HandOvers struct {
 	handed     map[string]*remembered[map[types.UID]int] // by namespace, then Deployment
 	available  map[string]*remembered[int32]             // by Deployment
 	begun      map[types.UID]begun                       // by pod
+	owners     map[types.UID]lock                        // by pod; whoever holds it may change the pod's owner
 	followings map[types.UID]*following                  // by Deployment
 }
 
@@ -65,6 +66,7 @@ func NewHandOvers(client *Client, notice string) *HandOvers {
 		handed:     map[string]*remembered[map[types.UID]int]{},
 		available:  map[string]*remembered[int32]{},
 		begun:      map[types.UID]begun{},
+		owners:     map[types.UID]lock{},
 		followings: map[types.UID]*following{},
 	}
 }
@@ -74,6 +76,11 @@ func NewHandOvers(client *Client, notice string) *HandOvers {
 // the pod as it is seen then. After [AlreadyHanded], which is also said of a pod
 // that an earlier agent has handed over, go on with [HandOvers.Await].
 func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error) {
+	owning := h.owning(pod.UID)
+	if err := owning.acquire(ctx); err != nil {
+		return "", fmt.Errorf("handing over pod %q: %w", refOf(pod), err)
+	}
+	defer owning.release()
 	refusal := refusePod(pod)
 	if refusal == AlreadyHanded {
 		return h.resume(ctx, pod)
@@ -97,7 +104,7 @@ func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 		Notice:        h.notice,
 		Available:     enough(w.deployment, counts),
 	}
-	handed, err := h.client.changeOwner(ctx, "handing over", refOf(pod), handOverPatch(pod, w.deployment, handOver))
+	handed, err := h.send(ctx, refOf(pod), handOverPatch(pod, w.deployment, handOver))
 	if err != nil {
 		w.read = time.Time{}
 		return "", err
@@ -110,6 +117,22 @@ func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 		w.deployment.Status.AvailableReplicas--
 	}
 	return h.settle(ctx, handed, handed.ResourceVersion, handOver, w.deployment)
+}
+
+// heardOut is how much longer the reply to a hand-over is waited for when its drain
+// has ended or the pod is on its way: whoever undoes it has to know whether there is
+// anything to undo. A reply that takes longer is left to whoever undoes the node.
+const heardOut = time.Second
+
+// send hands a pod over, unless ctx has ended before.
+func (h *HandOvers) send(ctx context.Context, ref PodRef, patch ownerPatch) (*corev1.Pod, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("handing over pod %q: %w", ref, context.Cause(ctx))
+	}
+	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(heardOut, cancel) })()
+	return h.client.changePod(sending, "handing over", ref, patch)
 }
 
 // refuse asks everything that may speak against handing pod over, the cheap
@@ -243,6 +266,17 @@ func (h *HandOvers) resume(ctx context.Context, pod *corev1.Pod) (Refusal, error
 		return refusal, err
 	}
 	return AlreadyHanded, nil
+}
+
+func (h *HandOvers) owning(pod types.UID) lock {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.owners[pod]
+	if l == nil {
+		l = newLock()
+		h.owners[pod] = l
+	}
+	return l
 }
 
 func (h *HandOvers) lineage(replicaSet types.UID) *lineage {

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -178,8 +177,8 @@ func (c *Client) holdsExclusiveVolume(ctx context.Context, pod *corev1.Pod) (boo
 	return false, nil
 }
 
-// changeOwner applies patch to the pod and returns it as it is then.
-func (c *Client) changeOwner(ctx context.Context, doing string, ref PodRef, patch ownerPatch) (*corev1.Pod, error) {
+// changePod applies a JSON merge patch to the pod and returns it as it is then.
+func (c *Client) changePod(ctx context.Context, doing string, ref PodRef, patch any) (*corev1.Pod, error) {
 	var pod corev1.Pod
 	body, err := json.Marshal(patch)
 	if err == nil {
@@ -206,17 +205,18 @@ func (c *Client) followDeployment(ctx context.Context, name types.NamespacedName
 func (c *Client) Successor(notice string) Successor { return NewHandOvers(c, notice) }
 
 // takeBack gives every pod of the node that is handed over back to its
-// ReplicaSet: what is left of a drain that is over. A pod whose ReplicaSet would
-// not keep it is evicted, within its budget. One request, and some for each pod;
-// it goes on after a failure and returns all of them.
+// ReplicaSet, and those that were taken back their own deletion cost: what is left
+// of a drain that is over. A pod whose ReplicaSet would not keep it is evicted,
+// within its budget. One request, and some for each pod; it goes on after a failure
+// and returns all of them.
 func (c *Client) takeBack(ctx context.Context) error {
 	var pods corev1.PodList
+	// All of them: what was put aside of a deletion cost is no label.
 	err := c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&metav1.ListOptions{
-		LabelSelector: HandedOverKey,
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", c.name).String(),
 	}, parameterCodec).Do(ctx).Into(&pods)
 	if err != nil {
-		return fmt.Errorf("listing the pods of node %q that are handed over: %w", c.name, err)
+		return fmt.Errorf("listing the pods of node %q: %w", c.name, err)
 	}
 	handOvers := NewHandOvers(c, "")
 	var errs []error
@@ -225,12 +225,17 @@ func (c *Client) takeBack(ctx context.Context) error {
 		if handOver, err := HandOverOf(pod); err != nil || handOver == nil {
 			continue // the label is somebody else's
 		}
-		undone, err := handOvers.Undo(ctx, refOf(pod))
+		undone, err := handOvers.takeBack(ctx, refOf(pod))
 		if err == nil && !undone {
-			err = c.Evict(ctx, refOf(pod), ownGrace(pod))
+			err = ignoreNotFound(c.Evict(ctx, refOf(pod), ownGrace(pod)))
 		}
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, err)
+		errs = append(errs, err)
+	}
+	// After all of them: until then their ReplicaSets have had time to choose.
+	for i := range pods.Items {
+		_, handed := pods.Items[i].Labels[HandedOverKey]
+		if handed || isDear(&pods.Items[i]) {
+			errs = append(errs, c.restoreCost(ctx, refOf(&pods.Items[i])))
 		}
 	}
 	return errors.Join(errs...)

@@ -20,7 +20,7 @@ import (
 func TestHandOverReplacesAPodBeforeItGoes(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 1, web("web", 1), guarded("web", 1), service("web"))
-	uncontrolled, fewest := s.controllersOf(), s.endpoints()
+	uncontrolled, fewest := s.controllersOf(), s.endpoints(1)
 	h, old, before := s.handOvers(), s.pod("web"), s.web()
 	if err := h.client.Evict(t.Context(), refOf(old), 5*time.Second); Classify(err).Verdict != BudgetClosed {
 		t.Fatalf("the eviction says %v, want a closed budget", err)
@@ -116,6 +116,13 @@ func (s *stage) isBack(old *corev1.Pod) {
 	if handOver, err := HandOverOf(back); handOver != nil || err != nil {
 		s.Errorf("the pod still carries %v, %v", handOver, err)
 	}
+	want, had := old.Annotations[corev1.PodDeletionCost]
+	if got, has := back.Annotations[corev1.PodDeletionCost]; got != want || has != had {
+		s.Errorf("the pod's deletion cost is %q (any: %v), want %q (any: %v)", got, has, want, had)
+	}
+	if aside, still := back.Annotations[DeletionCostAnnotation]; still {
+		s.Errorf("the pod's deletion cost %q is still aside", aside)
+	}
 }
 
 func count(n int) func([]corev1.Pod) bool {
@@ -209,7 +216,7 @@ func TestHandOverTooManyIsUndoneByTheNextAgent(t *testing.T) {
 	crashed, owner := s.handOvers(), metav1.GetControllerOf(&pods[1])
 	handOver := HandOver{Hash: pods[1].Labels[hashLabel], ReplicaSet: owner.Name, ReplicaSetUID: owner.UID, Available: 2}
 	patch := handOverPatch(&pods[1], s.web(), handOver)
-	handed, err := crashed.client.changeOwner(t.Context(), "handing over", refOf(&pods[1]), patch)
+	handed, err := crashed.client.changePod(t.Context(), "handing over", refOf(&pods[1]), patch)
 	s.must(err)
 	if refusal, err := s.handOvers().Begin(t.Context(), handed); refusal != SurgeInUse || err != nil {
 		t.Errorf("the next agent says %q, %v; want %q", refusal, err, SurgeInUse)

@@ -190,12 +190,15 @@ func maxSurge(deployment *appsv1.Deployment) int {
 	return max(0, surge)
 }
 
-// replicas is how many pods a Deployment wants; the API's default is one.
-func replicas(deployment *appsv1.Deployment) int32 {
-	if deployment.Spec.Replicas == nil {
+// replicas is how many pods a Deployment wants.
+func replicas(deployment *appsv1.Deployment) int32 { return wanted(deployment.Spec.Replicas) }
+
+// wanted reads a number of replicas; the API's default is one.
+func wanted(replicas *int32) int32 {
+	if replicas == nil {
 		return 1
 	}
-	return *deployment.Spec.Replicas
+	return *replicas
 }
 
 // replicaFailure is why a Deployment's ReplicaSets cannot make pods; empty when

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,26 @@ func (s *stage) within(limit time.Duration) context.Context {
 func (s *stage) handOvers() *HandOvers {
 	s.Helper()
 	client, err := NewClient(s.config, s.doomed.Name())
+	s.must(err)
+	return NewHandOvers(client, "notice-1")
+}
+
+// roundTripper is a function that carries requests, with what would carry them.
+type roundTripper struct {
+	meet func(request *http.Request, next http.RoundTripper) (*http.Response, error)
+	next http.RoundTripper
+}
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
+	return r.meet(request, r.next)
+}
+
+// handOversThrough returns those of an agent whose requests meet something.
+func (s *stage) handOversThrough(meet func(*http.Request, http.RoundTripper) (*http.Response, error)) *HandOvers {
+	s.Helper()
+	config := rest.CopyConfig(s.config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return roundTripper{meet, next} })
+	client, err := NewClient(config, s.doomed.Name())
 	s.must(err)
 	return NewHandOvers(client, "notice-1")
 }
@@ -218,23 +239,35 @@ func (s *stage) controllersOf() (uncontrolled func() int) {
 	}
 }
 
-// endpoints follows the stage's EndpointSlices until the returned function is
-// called, which says how few ready endpoints there were at the worst moment.
-func (s *stage) endpoints() (fewest func() int) {
+// endpoints waits until the stage's one EndpointSlice has as many ready endpoints,
+// and follows it until the returned function is called, which says how few there
+// were at the worst moment since.
+func (s *stage) endpoints(ready int) (fewest func() int) {
 	s.Helper()
 	slices := s.lab.Client().DiscoveryV1().EndpointSlices(s.namespace)
 	watcher, err := slices.Watch(s.Context(), metav1.ListOptions{})
 	s.must(err)
-	result := make(chan int, 1)
+	settled, result := make(chan struct{}), make(chan int, 1)
 	go func() {
 		worst := -1
 		for event := range watcher.ResultChan() {
-			if n, ok := readyEndpoints(event); ok && (worst < 0 || n < worst) {
+			n, ok := readyEndpoints(event)
+			switch {
+			case !ok:
+			case worst >= 0:
+				worst = min(worst, n)
+			case n == ready:
 				worst = n
+				close(settled)
 			}
 		}
 		result <- worst
 	}()
+	select {
+	case <-settled:
+	case <-s.within(20 * time.Second).Done():
+		s.Fatalf("there were never %d ready endpoints", ready)
+	}
 	return func() int {
 		watcher.Stop()
 		return <-result

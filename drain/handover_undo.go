@@ -22,8 +22,15 @@ var errContended = errors.New("it was changed each time before it could be writt
 // not handed over needs nothing, and one whose ReplicaSet is no longer its
 // Deployment's newest stays with the Deployment, since the ReplicaSet would not
 // keep it; such a pod should be evicted. It works on pods that an earlier agent
-// has handed over. Four requests.
+// has handed over, and waits for a [HandOvers.Begin] of the same pod that is under
+// way. An error with undone says that the pod is back and keeps a deletion cost of
+// ours; the next Undo of it, or of its node, gives it back its own. Eight requests, more where others write the pod too.
 func (h *HandOvers) Undo(ctx context.Context, ref PodRef) (undone bool, err error) {
+	owning := h.owning(ref.UID)
+	if err := owning.acquire(ctx); err != nil {
+		return false, fmt.Errorf("taking back pod %q: %w", ref, err)
+	}
+	defer owning.release()
 	undone, err = h.takeBack(ctx, ref)
 	if err != nil {
 		return false, err
@@ -33,7 +40,7 @@ func (h *HandOvers) Undo(ctx context.Context, ref PodRef) (undone bool, err erro
 	// The counts are one too high now; they are read again when they are needed.
 	delete(h.handed, ref.Namespace)
 	h.mu.Unlock()
-	return undone, nil
+	return undone, h.client.restoreCost(ctx, ref)
 }
 
 func (h *HandOvers) takeBack(ctx context.Context, ref PodRef) (bool, error) {
@@ -46,7 +53,7 @@ func (h *HandOvers) takeBack(ctx context.Context, ref PodRef) (bool, error) {
 		if err != nil || !current {
 			return false, err
 		}
-		_, err = h.client.changeOwner(ctx, "taking back", ref, takeBackPatch(pod, *handOver))
+		_, err = h.client.changePod(ctx, "taking back", ref, takeBackPatch(pod, *handOver))
 		switch {
 		case err == nil:
 			return h.client.dryRun == nil, nil

@@ -25,6 +25,9 @@ const (
 	// pods are counted, with the pod-template-hash that was taken off; as an
 	// annotation with the [HandOver] as JSON.
 	HandedOverKey = prefix + "handed-over"
+	// DeletionCostAnnotation on a pod that was taken back holds its own
+	// pod-deletion-cost, empty for none, while ours stands in its place.
+	DeletionCostAnnotation = prefix + "deletion-cost"
 	// FieldManager is the name under which the API server records our writes.
 	FieldManager = "ebbtide-agent"
 )

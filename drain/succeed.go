@@ -9,7 +9,8 @@ import (
 )
 
 // Successor hands pods over, as a [Mover] uses it; [HandOvers] does it on the API
-// server.
+// server. Undo waits for a Begin of the same pod that is under way, whose ctx has
+// ended by then: after it nothing is handed over that was not before.
 type Successor interface {
 	Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 	Await(ctx context.Context, pod PodRef) (end Succession, why string, err error)
@@ -94,12 +95,14 @@ func (r *run) succeed(ctx context.Context, pod *corev1.Pod) handedOver {
 func (r *run) takeBack(ctx context.Context, ref PodRef) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	undone, err := r.Successor.Undo(ctx, ref)
-	if err != nil {
+	switch undone, err := r.Successor.Undo(ctx, ref); {
+	case err != nil && !undone:
 		r.Log.ErrorContext(ctx, "Left pod handed over", "pod", ref.String(), "err", err)
-		return
+	case err != nil:
+		r.Log.WarnContext(ctx, "Took pod back and left it dear to its ReplicaSet", "pod", ref.String(), "err", err)
+	default:
+		r.Log.InfoContext(ctx, "Took pod back", "pod", ref.String(), "undone", undone)
 	}
-	r.Log.InfoContext(ctx, "Took pod back", "pod", ref.String(), "undone", undone)
 }
 
 // hearHandOver takes in how a hand-over has ended.
@@ -112,11 +115,12 @@ func (r *run) hearHandOver(result handedOver, now time.Time) {
 	r.Log.Info("Hand-over ended", "pod", p.String(), "handOver", p.out.HandOver, "why", result.why, "err", result.err)
 }
 
-// giveBack takes back, side by side, every pod whose drain was called off while
-// it was handed over.
+// giveBack takes back, side by side, every pod whose drain was called off and that
+// may be handed over: a hand-over that came to nothing as far as anybody knows may
+// have been carried out all the same, its reply being lost.
 func (r *run) giveBack(ctx context.Context) {
 	for _, p := range r.moves {
-		if p.out.Path == CalledOff && (p.hand == handing || p.hand == succeeded) {
+		if p.out.Path == CalledOff && (p.hand != untried || !p.handAgain.IsZero()) {
 			r.calls.Go(func() { r.takeBack(ctx, p.PodRef) })
 		}
 	}

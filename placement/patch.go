@@ -174,15 +174,19 @@ func (c *changes) affinityOperations(operations []Operation) []Operation {
 	}
 	for _, i := range c.open {
 		path := requiredPath + "/nodeSelectorTerms/" + strconv.Itoa(i) + "/matchExpressions"
-		operations = append(operations, add(path, c.grown(i)))
+		terms := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+		if len(terms[i].MatchExpressions) == 0 {
+			operations = append(operations, add(path, c.rules.requirements))
+			continue
+		}
+		// One by one: to write the author's expressions again would lose what a newer API
+		// server knows of them and we do not.
+		path += "/-"
+		for j := range c.rules.requirements {
+			operations = append(operations, add(path, &c.rules.requirements[j]))
+		}
 	}
 	return operations
-}
-
-// grown is what the expressions of an open term become.
-func (c *changes) grown(term int) []corev1.NodeSelectorRequirement {
-	terms := c.pod.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	return slices.Concat(terms[term].MatchExpressions, c.rules.requirements)
 }
 
 func (c *changes) newNodeAffinity() *corev1.NodeAffinity {

@@ -149,7 +149,7 @@ func renderSpec(policies Policies, matches []string, rules Rules, ownNamespace s
 		ReinvocationPolicy: admissionv1.IfNeededReinvocationPolicy,
 		Mutations: []admissionv1.Mutation{{
 			PatchType: admissionv1.PatchTypeJSONPatch,
-			JSONPatch: &admissionv1.JSONPatch{Expression: patchExpression},
+			JSONPatch: &admissionv1.JSONPatch{Expression: patchExpression(len(rules.get().requirements))},
 		}},
 	}
 }

@@ -70,6 +70,8 @@ var asVariables = []struct{ name, expression string }{
 	{"preferredValue", `{"weight": dyn(` + strconv.Itoa(preferenceWeight) + `), "preference": dyn({"matchExpressions": dyn(variables.requirements)})}`},
 	{"addsRequired", `variables.outcome == "Required" && !variables.hasRequired`},
 	{"addsPreferred", `variables.outcome == "Preferred" && !variables.prefers`},
+	{"nodeAffinityValue", `variables.addsRequired ? {"requiredDuringSchedulingIgnoredDuringExecution": dyn(variables.requiredValue)}
+		: {"preferredDuringSchedulingIgnoredDuringExecution": dyn([variables.preferredValue])}`},
 }
 
 // holdsAllExpression asks what [ruleSet.holdsAll] asks of a term that has expressions.
@@ -92,22 +94,26 @@ const coversExpression = `!has(h.tolerationSeconds) && (!has(h.effect) || h.effe
 				&& w.operator == "Equal" && (has(h.value) ? h.value : "") == w.value)`
 
 // patchExpression is what [Decision.Patch] does. JSON Patch is the only way: the lists
-// of an affinity are atomic, and an apply configuration of them is refused.
-var patchExpression = `variables.governing < 0 ? [] :
+// of an affinity are atomic, and an apply configuration of them is refused. What the
+// author wrote is appended to and never written again: the API server (1.37 was tried)
+// does not turn a list of the pod's own objects back into JSON.
+func patchExpression(requirements int) string {
+	var toTerms strings.Builder
+	for i := range requirements {
+		_, _ = fmt.Fprintf(&toTerms, `
+		+ variables.terms.transformList(i, t, variables.kinds[i] == "open" && has(t.matchExpressions), JSONPatch{
+			op: "add", path: "%s/nodeSelectorTerms/" + string(i) + "/matchExpressions/-", value: variables.requirements[%d]})`, requiredPath, i)
+	}
+	return `variables.governing < 0 ? [] :
 	(!variables.addsRequired && !variables.addsPreferred ? []
-		: !variables.hasAffinity ? [JSONPatch{op: "add", path: "` + affinityPath + `", value: {"nodeAffinity": dyn(
-			variables.addsRequired ? {"requiredDuringSchedulingIgnoredDuringExecution": dyn(variables.requiredValue)}
-				: {"preferredDuringSchedulingIgnoredDuringExecution": dyn([variables.preferredValue])})}}]
-		: !variables.hasNodeAffinity ? [JSONPatch{op: "add", path: "` + nodePath + `", value:
-			variables.addsRequired ? {"requiredDuringSchedulingIgnoredDuringExecution": dyn(variables.requiredValue)}
-				: {"preferredDuringSchedulingIgnoredDuringExecution": dyn([variables.preferredValue])}}]
+		: !variables.hasAffinity ? [JSONPatch{op: "add", path: "` + affinityPath + `", value: {"nodeAffinity": dyn(variables.nodeAffinityValue)}}]
+		: !variables.hasNodeAffinity ? [JSONPatch{op: "add", path: "` + nodePath + `", value: variables.nodeAffinityValue}]
 		: variables.addsRequired ? [JSONPatch{op: "add", path: "` + requiredPath + `", value: variables.requiredValue}]
 		: !variables.hasPreferred ? [JSONPatch{op: "add", path: "` + preferredPath + `", value: [variables.preferredValue]}]
 		: [JSONPatch{op: "add", path: "` + preferredPath + `/-", value: variables.preferredValue}])
-	+ (variables.outcome != "Required" || !variables.hasRequired ? []
-		: variables.terms.transformList(i, t, variables.kinds[i] == "open", JSONPatch{
-			op: "add", path: "` + requiredPath + `/nodeSelectorTerms/" + string(i) + "/matchExpressions",
-			value: (has(t.matchExpressions) ? dyn(t.matchExpressions) : dyn([])) + dyn(variables.requirements)}))
+	+ (variables.outcome != "Required" || variables.open == 0 ? []
+		: variables.terms.transformList(i, t, variables.kinds[i] == "open" && !has(t.matchExpressions), JSONPatch{
+			op: "add", path: "` + requiredPath + `/nodeSelectorTerms/" + string(i) + "/matchExpressions", value: variables.requirements})` + toTerms.String() + `)
 	+ (size(variables.newTolerations) == 0 ? []
 		: size(variables.ownTolerations) == 0 ? [JSONPatch{op: "add", path: "/spec/tolerations", value: variables.newTolerations}]
 		: variables.newTolerations.map(w, JSONPatch{op: "add", path: "/spec/tolerations/-", value: w}))
@@ -115,6 +121,7 @@ var patchExpression = `variables.governing < 0 ? [] :
 		: size(variables.annotations) == 0
 		? [JSONPatch{op: "add", path: "/metadata/annotations", value: {"` + DecisionAnnotation + `": variables.record}}]
 		: [JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("` + DecisionAnnotation + `"), value: variables.record}])`
+}
 
 // variables are the constants of the rules and policies, what each policy matches, and
 // the steps. Matches has an expression for each policy.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/drain"
 )
@@ -32,7 +33,7 @@ type Node interface {
 	Name() string
 	Get(ctx context.Context) (*corev1.Node, error)
 	Watch(ctx context.Context) *drain.Feed
-	WatchAttachments(ctx context.Context) *drain.Attachments
+	Attachments(ctx context.Context) *drain.Attachments
 	Undo(ctx context.Context, may func(drain.State) bool) (bool, error)
 	Successor(notice string) drain.Successor
 	Prove(ctx context.Context) error
@@ -127,30 +128,34 @@ func (a *Agent) move(
 	ctx context.Context, notice Notice, plan drain.Plan, feed *drain.Feed,
 	countdown *drain.Countdown, cordoned <-chan struct{}, exclusion *exclusion,
 ) drain.Report {
+	volumes := a.Node.Attachments(ctx)
+	follow := func(uid types.UID) {
+		if pod, known := feed.Pod(uid); known && a.Policy.VolumeDetach > 0 {
+			volumes.Follow(ctx, pod)
+		}
+	}
+	for _, move := range plan.Moves {
+		follow(move.UID)
+	}
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
 		Reason: string(notice.Kind), Message: "Ebbtide: the machine is being taken away",
 		Pods: feed.Pod, Successor: a.Node.Successor(notice.ID),
 		Observe: func(pod drain.PodOutcome) {
 			exclusion.Leaves(pod.UID)
+			follow(pod.UID) // it may have joined the plan
 			a.logPod(ctx, pod)
 		},
-	}
-	var volumes *drain.Attachments
-	if plan.HasVolumes() {
-		volumes = a.Node.WatchAttachments(ctx)
 	}
 	report := drain.Report{}
 	report.Plan, report.Pods = mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), countdown, cordoned)
 	report.Ended = time.Now()
-	if volumes != nil {
-		report.Volumes = a.detach(ctx, volumes, countdown)
-	}
+	report.Volumes = a.detach(ctx, volumes, countdown)
 	return report
 }
 
-// detach waits for the volumes to come off the machine, as long as time was kept
-// for that.
+// detach waits for the volumes of the pods that left to come off the machine, as long
+// as time was kept for that.
 func (a *Agent) detach(
 	ctx context.Context, volumes *drain.Attachments, countdown *drain.Countdown,
 ) []drain.VolumeOutcome {

@@ -261,8 +261,8 @@ func (n *memoryNode) Watch(ctx context.Context) *drain.Feed {
 	return feed
 }
 
-func (n *memoryNode) WatchAttachments(ctx context.Context) *drain.Attachments {
-	return n.feeds.WatchAttachments(ctx)
+func (n *memoryNode) Attachments(ctx context.Context) *drain.Attachments {
+	return n.feeds.Attachments(ctx)
 }
 
 // Successor is none: hand-overs are the business of package drain.

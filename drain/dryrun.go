@@ -51,12 +51,8 @@ func (d *DryRun) Delete(ctx context.Context, pod PodRef, grace time.Duration) er
 	return err
 }
 
-// WatchAttachments follows nothing: no pod goes, and no volume comes off.
-func (d *DryRun) WatchAttachments(context.Context) *Attachments {
-	attachments, store := newAttachments(d.Name())
-	store.first(nil)
-	return attachments
-}
+// Attachments follows nothing: no pod goes, and no volume comes off.
+func (d *DryRun) Attachments(context.Context) *Attachments { return &Attachments{} }
 
 // Exclude rehearses leaving the load balancers. The node carries no state that
 // it could be noted in, since its cordon was rehearsed too.

@@ -46,7 +46,7 @@ var Permissions = []Permission{
 	{"apps", "get", "deployments", "", "to know whether a pod can be handed over"},
 	{"apps", "list", "deployments", "", "to await a replacement"},
 	{"apps", "watch", "deployments", "", "to await a replacement"},
-	{"", "get", "persistentvolumeclaims", "", "to hand over no pod whose volume one node holds"},
+	{"", "get", "persistentvolumeclaims", "", "to hand over no pod whose volume one node holds, and to report the volumes of those that leave"},
 	{"", "list", "resourcequotas", "", "to hand over no pod that a quota has no room for"},
 	{"networking.k8s.io", "list", "networkpolicies", "", "to hand over no pod whose policy selects on its hash"},
 	{"storage.k8s.io", "list", "volumeattachments", "", "to report which volumes came off the machine"},

@@ -88,8 +88,8 @@ type Report struct {
 	Cordon CordonOutcome `json:"cordon"`
 	// Balancers says how the node left the external load balancers.
 	Balancers ExclusionOutcome `json:"balancers"`
-	// Volumes holds what became of the volumes that were attached to the node;
-	// empty when no pod that left had any.
+	// Volumes holds what became of the volumes of the pods that had to leave and
+	// that were attached to the node; empty when there were none.
 	Volumes []VolumeOutcome `json:"volumes,omitempty"`
 	// Pods holds one outcome for each of the plan's moves, in its order.
 	Pods []PodOutcome `json:"pods"`

@@ -37,17 +37,37 @@ spec: {attacher: lab.ebbtide.dev, nodeName: %[3]s, source: {persistentVolumeName
 `, s.namespace, name, s.doomed.Name())
 }
 
+// takeOff deletes the attachment of a volume of the scene: the driver's part.
+func (s *scene) takeOff(name string) {
+	s.t.Helper()
+	s.must(s.lab.Client().StorageV1().VolumeAttachments().Delete(s.t.Context(), s.namespace+"-"+name, metav1.DeleteOptions{}))
+}
+
+// removeVolumes deletes what volume has made and belongs to no namespace.
+func (s *scene) removeVolumes(names ...string) {
+	s.t.Cleanup(func() {
+		ctx := context.WithoutCancel(s.t.Context())
+		for _, name := range names {
+			_ = s.lab.Client().CoreV1().PersistentVolumes().Delete(ctx, s.namespace+"-"+name, metav1.DeleteOptions{})
+			_ = s.lab.Client().StorageV1().VolumeAttachments().Delete(ctx, s.namespace+"-"+name, metav1.DeleteOptions{})
+		}
+	})
+}
+
+// mounts is a volume of a pod's spec, from the claim of that name.
+func mounts(claim string) string {
+	return "volumes: [{name: v, persistentVolumeClaim: {claimName: " + claim + "}}]"
+}
+
 func TestAPodWithAVolumeLeavesFirstAndTheReportTellsWhenTheVolumeCameOff(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
 	s.run(3,
 		pods{name: "web", replicas: 2, labels: "tier: front"}.manifest(s),
 		s.volume("data"),
-		pods{name: "store", replicas: 1, spec: "volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]"}.manifest(s))
+		pods{name: "store", replicas: 1, spec: mounts("data")}.manifest(s))
 	volume := s.namespace + "-data"
-	t.Cleanup(func() {
-		_ = s.lab.Client().CoreV1().PersistentVolumes().Delete(context.WithoutCancel(t.Context()), volume, metav1.DeleteOptions{})
-	})
+	s.removeVolumes("data")
 	a := s.ready()
 	s.interrupt(40 * time.Second)
 
@@ -55,7 +75,7 @@ func TestAPodWithAVolumeLeavesFirstAndTheReportTellsWhenTheVolumeCameOff(t *test
 	_, err := a.WaitRecord(s.within(20*time.Second), leaves("store"))
 	s.must(err)
 	<-time.After(2 * time.Second)
-	s.must(s.lab.Client().StorageV1().VolumeAttachments().Delete(t.Context(), volume, metav1.DeleteOptions{}))
+	s.takeOff("data")
 	report := s.report(a, 30*time.Second)
 
 	if len(report.Volumes) != 1 || report.Volumes[0].Volume != volume || report.Volumes[0].DetachedAt.IsZero() {
@@ -68,4 +88,37 @@ func TestAPodWithAVolumeLeavesFirstAndTheReportTellsWhenTheVolumeCameOff(t *test
 		t.Errorf("the node carries %+v, want our taint and the one of every unschedulable node", taints)
 	}
 	s.noneLost()
+}
+
+func TestTheReportWaitsForTheVolumesOfPodsThatLeaveAlsoOfLateOnesAndForNoOthers(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, lab.Shared(t))
+	s.removeVolumes("own", "late")
+	s.run(2,
+		s.volume("own"), s.volume("late"),
+		// It keeps its volume: nothing moves it.
+		pods{name: "node-agent", kind: "DaemonSet", spec: mounts("own")}.manifest(s),
+		// It keeps the drain going until the late pod is there.
+		pods{name: "blocked", kind: "Pod", grace: 4 * time.Second}.manifest(s), budget("blocked", "blocked", "minAvailable", "1"))
+	a := s.ready()
+	s.interrupt(40 * time.Second)
+	_, err := a.WaitLog(s.within(5*time.Second), "Planned drain")
+	s.must(err)
+	s.must(s.lab.Apply(t.Context(), s.namespace,
+		pods{name: "late", kind: "Pod", spec: mounts("late") + ", nodeName: " + s.doomed.Name()}.manifest(s)))
+	_, err = a.WaitRecord(s.within(20*time.Second), leaves("late"))
+	s.must(err)
+	_, err = a.WaitRecord(s.within(40*time.Second), leaves("blocked"))
+	s.must(err)
+	<-time.After(time.Second)
+	s.takeOff("late")
+	off := time.Now()
+	report := s.report(a, 30*time.Second)
+
+	if len(report.Volumes) != 1 || report.Volumes[0].Volume != s.namespace+"-late" || report.Volumes[0].DetachedAt.IsZero() {
+		t.Errorf("the report has the volumes %+v, want the late pod's alone, detached", report.Volumes)
+	}
+	if waited := time.Since(off); waited > 3*time.Second {
+		t.Errorf("the report came %s after the last volume of a pod that left, want at once", waited)
+	}
 }

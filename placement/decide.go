@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -58,7 +60,8 @@ type Decision struct {
 	changes changes
 }
 
-// Decide decides about a pod that is being created. It changes none of its arguments.
+// Decide decides about a pod that is being created. It changes none of its arguments;
+// the pod must stay as it is for as long as the decision is used.
 // Capacity may be nil: then it is unknown what the long-lived nodes can hold, and the
 // mode Auto only requires them where the pool is autoscaled.
 //
@@ -68,13 +71,13 @@ func Decide(pod *corev1.Pod, namespace Namespace, policies Policies, rules Rules
 	if reason := exempt(pod); reason != "" {
 		return unchanged(reason)
 	}
-	override, overridden := pod.Annotations[OverrideAnnotation]
+	override := pod.Annotations[OverrideAnnotation]
 	if override == OverrideAny {
 		return unchanged(OptedOut)
 	}
 	governing, overlapped := policies.match(pod, namespace)
 	decision := Decision{Overlapped: overlapped}
-	if overridden && override != OverrideLongLived {
+	if override != OverrideLongLived {
 		decision.IgnoredOverride = override
 	}
 	switch {
@@ -97,7 +100,7 @@ func Decide(pod *corev1.Pod, namespace Namespace, policies Policies, rules Rules
 		}
 		decision.Reason = reasonFor(governing, chosen, withTolerations(pod, tolerations), capacity)
 		if decision.Reason.Outcome() == PlacedPreferred && namespace.Annotations[tolerationsWhitelist] == "" {
-			tolerations = append(tolerations[:len(tolerations):len(tolerations)], rules.get().soft...)
+			tolerations = slices.Concat(tolerations, rules.get().soft)
 		}
 		decision.Reason, decision.Key = decision.changes.place(pod, chosen, rules.get(), decision.Reason, tolerations)
 	}
@@ -180,7 +183,6 @@ func withTolerations(pod *corev1.Pod, tolerations []corev1.Toleration) *corev1.P
 		return pod
 	}
 	with := *pod
-	own := pod.Spec.Tolerations
-	with.Spec.Tolerations = append(own[:len(own):len(own)], tolerations...)
+	with.Spec.Tolerations = slices.Concat(pod.Spec.Tolerations, tolerations)
 	return &with
 }

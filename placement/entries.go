@@ -97,7 +97,7 @@ func podCreation() []admissionv1.RuleWithOperations {
 // ask for long-lived nodes themselves. A condition cannot see the namespace; of its
 // labels only the name is known, and the others are taken to match.
 func systemCondition(policies Policies) string {
-	anyOf := []string{hasValue(annotations, OverrideAnnotation, OverrideLongLived)}
+	anyOf := []string{hasValue(annotationsPath, OverrideAnnotation, OverrideLongLived)}
 	for i := range policies.ordered {
 		candidate := &policies.ordered[i]
 		if mayMatchNamespaceNamed(candidate, metav1.NamespaceSystem) {

@@ -17,19 +17,19 @@ import (
 // pod is let through unplaced.
 
 const (
-	podLabels   = "object.metadata.labels"
-	annotations = "object.metadata.annotations"
-	owners      = "object.metadata.ownerReferences"
+	labelsPath      = "object.metadata.labels"
+	annotationsPath = "object.metadata.annotations"
+	ownersPath      = "object.metadata.ownerReferences"
 )
 
 // exemptions are the pods that are never placed, each as the condition of the pods
 // that are; named after the reasons that Decide gives.
 var exemptions = []struct{ name, expression string }{
 	{"not-bound", `!has(object.spec.nodeName) || object.spec.nodeName == ""`},
-	{"not-mirror", not(hasKey(annotations, "kubernetes.io/config.mirror")) +
-		` && !(has(` + owners + `) && ` + owners + `.exists(o, o.kind == "Node" && o.apiVersion == "v1"))`},
-	{"not-daemonset", `!(has(` + owners + `) && ` + owners + `.exists(o, has(o.controller) && o.controller && o.kind == "DaemonSet"))`},
-	{"not-opted-out", not(hasValue(annotations, OverrideAnnotation, OverrideAny))},
+	{"not-mirror", not(hasKey(annotationsPath, "kubernetes.io/config.mirror")) +
+		` && !(has(` + ownersPath + `) && ` + ownersPath + `.exists(o, o.kind == "Node" && o.apiVersion == "v1"))`},
+	{"not-daemonset", `!(has(` + ownersPath + `) && ` + ownersPath + `.exists(o, has(o.controller) && o.controller && o.kind == "DaemonSet"))`},
+	{"not-opted-out", not(hasValue(annotationsPath, OverrideAnnotation, OverrideAny))},
 }
 
 // matchExpression is what [policy.matches] asks. InNamespace is the condition on the
@@ -40,7 +40,7 @@ func matchExpression(p *policy, inNamespace string) string {
 		all = append(all, inNamespace)
 	}
 	if p.pods != nil {
-		all = append(all, selectorExpression(p.pods, podLabels))
+		all = append(all, selectorExpression(p.pods, labelsPath))
 	}
 	if classes := p.match.PriorityClassNames; len(classes) > 0 {
 		all = append(all, "(has(object.spec.priorityClassName) && object.spec.priorityClassName in "+quoteList(classes)+")")
@@ -98,13 +98,13 @@ func ownersExpression(wanted []v1alpha1.Owner) string {
 		}
 		anyOf = append(anyOf, "(o.kind == "+quote(owner.Kind)+" && "+matches("o.name")+")")
 		if label := hashLabel(owner.Kind); label != "" {
-			hash := podLabels + "[" + quote(label) + "]"
+			hash := labelsPath + "[" + quote(label) + "]"
 			anyOf = append(anyOf, fmt.Sprintf(
 				`(o.kind == "ReplicaSet" && %s && %s != "" && size(o.name) > size(%s) + 1 && o.name.endsWith("-" + %s) && %s)`,
-				hasKey(podLabels, label), hash, hash, hash, matches("o.name.substring(0, size(o.name) - size("+hash+") - 1)")))
+				hasKey(labelsPath, label), hash, hash, hash, matches("o.name.substring(0, size(o.name) - size("+hash+") - 1)")))
 		}
 	}
-	return "(has(" + owners + ") && " + owners + ".exists(o, has(o.controller) && o.controller && (" + strings.Join(anyOf, " || ") + ")))"
+	return "(has(" + ownersPath + ") && " + ownersPath + ".exists(o, has(o.controller) && o.controller && (" + strings.Join(anyOf, " || ") + ")))"
 }
 
 // globPattern is a glob as a regular expression; CEL has no globs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
@@ -43,8 +45,12 @@ func servesAdmissionPolicies(t *testing.T, l *lab.Lab) bool {
 func enforce(t *testing.T, client kubernetes.Interface, policy *admissionv1.MutatingAdmissionPolicy, binding *admissionv1.MutatingAdmissionPolicyBinding, probe *corev1.Pod, annotation string) {
 	t.Helper()
 	policies := client.AdmissionregistrationV1().MutatingAdmissionPolicies()
-	if _, err := policies.Create(t.Context(), policy, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
+	stored, err := policies.Create(t.Context(), policy, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
 		t.Fatalf("creating policy %q: %v", policy.Name, err)
+	}
+	if diff := cmp.Diff(policy.Spec, stored.Spec); diff != "" {
+		t.Errorf("the API server defaults what we left open (-written +stored):\n%s", diff)
 	}
 	bindings := client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
 	if _, err := bindings.Create(t.Context(), binding, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
@@ -59,7 +65,7 @@ func enforce(t *testing.T, client kubernetes.Interface, policy *admissionv1.Muta
 			t.Error(err)
 		}
 	})
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(probe.Namespace).Create(ctx, probe, dryRun)
 		return err == nil && pod.Annotations[annotation] != "", err
 	})
@@ -116,39 +122,105 @@ func TestTheRenderedPolicyComesToTheSamePodsAsDecide(t *testing.T) {
 	// The lab is shared: other tests' namespaces are none of ours.
 	rendering.Policy.Spec.MatchConstraints.NamespaceSelector.MatchLabels = map[string]string{testLabel: "render"}
 
-	cases := maps.Clone(mergeCases)
-	maps.Copy(cases, matchCases)
+	cases := merge(mergeCases, matchCases)
 	plain := labNamespace(t, l, Namespace{Labels: map[string]string{testLabel: "render"}})
 	probe := podOf(t, required)
 	probe.Namespace = plain.Name
 	enforce(t, client, rendering.Policy, rendering.Binding, probe, DecisionAnnotation)
 
+	act := acting{client: client, rules: rules, rendering: rendering, untouched: untouched.Name}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			namespace := plain
 			if c.namespace != nil {
 				namespace = labNamespace(t, l, Namespace{
 					Labels: merged(c.namespace.Labels, map[string]string{testLabel: "render"}), Annotations: c.namespace.Annotations,
 				})
 			}
-			pod := podOf(t, c.pod)
-			bare, err := client.CoreV1().Pods(untouched.Name).Create(t.Context(), pod, dryRun)
-			if err != nil {
-				t.Fatalf("creating the pod where no policy acts: %v", err)
-			}
-			if _, found := ReadRecord(bare); found {
-				t.Fatal("the policy acts in its own namespace")
-			}
-			want := Decide(bare, namespace, rendering.InForce, rules, nil).Apply(bare)
-			got, err := client.CoreV1().Pods(namespace.Name).Create(t.Context(), pod, dryRun)
-			if err != nil {
-				t.Fatalf("creating the pod where the policy acts: %v", err)
-			}
-			if diff := cmp.Diff(want, got, ignoreIdentity); diff != "" {
-				t.Errorf("the API server makes another pod (-Decide +API server):\n%s", diff)
+			if !act.same(t, podOf(t, c.pod), namespace) {
+				t.Error("the API server refuses the pod of the case")
 			}
 		})
 	}
+	t.Run("random pods", func(t *testing.T) {
+		t.Parallel()
+		taken := 0
+		for seed := range uint64(300) {
+			pod := randomPod(newRandom(seed))
+			pod.Name, pod.GenerateName = "", "random-"
+			pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/app:1"}}
+			if act.same(t, pod, plain) {
+				taken++
+			}
+		}
+		if taken < 100 {
+			t.Errorf("the API server took %d pods only", taken)
+		}
+	})
+}
+
+// acting is an API server on which a rendering is in force.
+type acting struct {
+	client    kubernetes.Interface
+	rules     Rules
+	rendering Rendering
+	untouched string // a namespace in which it is not
+}
+
+// same holds what the API server makes of the pod to what Decide makes of it, and of
+// its own work to change nothing. It returns false when the API server refuses the pod.
+func (a acting) same(t *testing.T, pod *corev1.Pod, namespace Namespace) bool {
+	t.Helper()
+	bare, err := a.client.CoreV1().Pods(a.untouched).Create(t.Context(), pod, dryRun)
+	if err != nil {
+		return false
+	}
+	if _, found := ReadRecord(bare); found {
+		t.Error("the policy acts in its own namespace")
+	}
+	want := Decide(bare, namespace, a.rendering.InForce, a.rules, nil).Apply(bare)
+	for _, turn := range []string{"makes another pod", "changes it again"} {
+		got, err := a.client.CoreV1().Pods(namespace.Name).Create(t.Context(), pod, dryRun)
+		if err != nil {
+			t.Errorf("creating the pod where the policy acts: %v", err)
+			return true
+		}
+		if diff := cmp.Diff(want, got, ignoreIdentity); diff != "" {
+			t.Errorf("the API server %s (-Decide +API server):\n%s\npod %s", turn, diff, mustJSON(t, pod))
+		}
+		pod = got
+		pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion = "", "", "", ""
+	}
+	return true
+}
+
+// As many policies as are rendered at all, and the last of them still acts; and none.
+func TestTheLargestAndTheSmallestRenderingAreTaken(t *testing.T) {
+	t.Parallel()
+	l := lab.Shared(t)
+	if !servesAdmissionPolicies(t, l) {
+		return // nothing would apply what is rendered
+	}
+	client := l.Client()
+	none := Render(Policies{}, Rules{}, RenderOptions{Name: "smallest-test"})
+	if _, err := client.AdmissionregistrationV1().MutatingAdmissionPolicies().Create(t.Context(), none.Policy, dryRun); err != nil {
+		t.Errorf("creating a policy of no policies: %v", err)
+	}
+	items := many(t, maxRendered-1, v1alpha1.Required)
+	for i := range items { // as long as all of them together may be
+		items[i].Spec.Match = lengthy(t, "x", 2<<10).Spec.Match
+	}
+	last := policyOf(t, "zz-last", "{mode: Required, match: {podSelector: {matchLabels: {want: last}}}}")
+	rendering := Render(compiled(t, append(items, last)...), caseRules(), RenderOptions{Name: "largest-test"})
+	if len(rendering.Refused) > 0 {
+		t.Fatalf("refused: %v", rendering.Refused)
+	}
+	namespace := labNamespace(t, l, Namespace{Labels: map[string]string{testLabel: "largest"}})
+	rendering.Policy.Spec.MatchConstraints.NamespaceSelector.MatchLabels = map[string]string{testLabel: "largest"}
+	probe := podOf(t, "metadata: {labels: {want: last, app: other}}")
+	probe.Namespace = namespace.Name
+	enforce(t, client, rendering.Policy, rendering.Binding, probe, DecisionAnnotation)
 }
 
 func merged(a, b map[string]string) map[string]string {
@@ -193,6 +265,7 @@ func TestTheEntriesAskAboutEveryPodThatIsPlacedAndNoOther(t *testing.T) {
 	}
 	for name, c := range merge(mergeCases, matchCases) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			pod := podOf(t, c.pod)
 			metav1.SetMetaDataLabel(&pod.ObjectMeta, testLabel, "entries")
 			// Of kube-system the condition knows the name; every other label is taken to match.
@@ -220,11 +293,9 @@ func merge(tables ...map[string]placementCase) map[string]placementCase {
 }
 
 func wantAsked(decision Decision, namespace Namespace, own string) string {
-	switch decision.Reason {
-	case BoundPod, MirrorPod, DaemonSetPod, OptedOut:
-		return ""
-	}
 	switch {
+	case slices.Contains([]Reason{BoundPod, MirrorPod, DaemonSetPod, OptedOut}, decision.Reason):
+		return ""
 	case namespace.Name == own, namespace.Name == metav1.NamespaceSystem && decision.Reason == NoPolicy:
 		return ""
 	case namespace.Name == metav1.NamespaceSystem:

@@ -118,6 +118,18 @@ func (a *author) verdict() (reason Reason, key string) {
 	return AuthorChose, a.termKey
 }
 
+// OnlySpot says whether a pod with this spec can run on spot nodes only, because its
+// author asks for them, and by which label. It is how a DaemonSet that a policy cannot
+// help is found.
+func (r Rules) OnlySpot(spec *corev1.PodSpec) (key string, only bool) {
+	chosen := readAuthor(spec, r.get())
+	reason, key := chosen.verdict()
+	if reason != Contradiction {
+		return "", false
+	}
+	return key, true
+}
+
 // keyIn returns a marked key that the term speaks of, or none.
 func (s *ruleSet) keyIn(term *corev1.NodeSelectorTerm) string {
 	for i := range term.MatchExpressions {

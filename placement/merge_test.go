@@ -2,7 +2,6 @@ package placement
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"testing"
 
@@ -14,10 +13,7 @@ import (
 
 // allCases are the cases of every table.
 func allCases() map[string]placementCase {
-	all := maps.Clone(mergeCases)
-	maps.Copy(all, matchCases)
-	maps.Copy(all, refusedCases)
-	return all
+	return merge(mergeCases, matchCases, refusedCases)
 }
 
 func TestEveryCaseIsPlacedAsItSays(t *testing.T) {
@@ -43,6 +39,9 @@ func TestEveryCaseIsPlacedAsItSays(t *testing.T) {
 			after := decision.Apply(pod)
 			if got := allowed(t, after, caseNodes); got != c.after {
 				t.Errorf("after, the pod may run on %q, want %q", got, c.after)
+			}
+			if key, only := caseRules().OnlySpot(&pod.Spec); only != (c.reason == Contradiction) || key != "" && key != c.key {
+				t.Errorf("it asks for spot only: %t, by %q", only, key)
 			}
 			checkPatch(t, decision, pod, after)
 			checkSettled(t, after, c.where(), policies, rules, decision)

@@ -5,8 +5,8 @@ const (
 	prefix = "ebbtide.dev/"
 
 	// OverrideAnnotation on a pod (that is, on the template of its workload) is its
-	// author's word against every policy: [OverrideLongLived] or [OverrideAny]. Any
-	// other value is ignored, and the [Decision] says so.
+	// author's word against every policy: [OverrideLongLived] or [OverrideAny]. Empty
+	// is as if it were not there; any other value is ignored, and the [Decision] says so.
 	OverrideAnnotation = prefix + "placement"
 	// DecisionAnnotation on a pod holds its [Record] as JSON.
 	DecisionAnnotation = prefix + "placement-decision"

@@ -2,13 +2,14 @@ package placement
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 )
@@ -72,6 +73,10 @@ func Compile(items []v1alpha1.PlacementPolicy) (Policies, []Rejection) {
 }
 
 func compile(item *v1alpha1.PlacementPolicy) (policy, error) {
+	// It becomes part of JSON and of CEL.
+	if problems := validation.IsDNS1123Subdomain(item.Name); len(problems) > 0 {
+		return policy{}, fmt.Errorf("reading policy %q: name: %s", item.Name, strings.Join(problems, "; "))
+	}
 	spec := item.Spec.DeepCopy()
 	match := &spec.Match
 	if matchesAnything(match) {
@@ -96,7 +101,7 @@ func compile(item *v1alpha1.PlacementPolicy) (policy, error) {
 	}
 	for _, t := range spec.Tolerations {
 		if t.Key == "" {
-			return policy{}, fmt.Errorf("reading policy %q: %w", item.Name, errors.New("a toleration without a key tolerates every taint"))
+			return policy{}, fmt.Errorf("reading policy %q: a toleration without a key tolerates every taint", item.Name)
 		}
 		compiled.tolerations = append(compiled.tolerations, toleration(t))
 	}

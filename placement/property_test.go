@@ -17,6 +17,10 @@ var (
 	values = []string{"a", "b", "spot", "on-demand", "true", "7"}
 )
 
+func newRandom(seed uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, 4)) //nolint:gosec // repeatable on purpose
+}
+
 func pick[T any](random *rand.Rand, from []T) T { return from[random.IntN(len(from))] }
 
 func randomNode(random *rand.Rand, name string) corev1.Node {
@@ -95,7 +99,7 @@ func TestPlacementOnlyEverTakesSpotNodesAway(t *testing.T) {
 	policies, rules := casePolicies(t), caseRules()
 	outcomes := map[Outcome]int{}
 	for seed := range uint64(4_000) {
-		random := rand.New(rand.NewPCG(seed, 4)) //nolint:gosec // repeatable on purpose
+		random := newRandom(seed)
 		pod := randomPod(random)
 		nodes := make([]corev1.Node, 20)
 		for i := range nodes {

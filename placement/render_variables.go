@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -138,7 +139,7 @@ func variables(policies Policies, matches []string, rules *ruleSet) []admissionv
 		reason := reasonFor(p, author{}, nil, nil)
 		wanted := p.tolerations
 		if reason.Outcome() == PlacedPreferred {
-			wanted = append(wanted[:len(wanted):len(wanted)], rules.soft...)
+			wanted = slices.Concat(wanted, rules.soft)
 		}
 		names, reasons = append(names, quote(p.name)), append(reasons, quote(string(reason)))
 		tolerations = append(tolerations, tolerationsLiteral(wanted))

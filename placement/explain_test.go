@@ -1,0 +1,175 @@
+package placement
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// oneMark are rules that are short enough to read.
+func oneMark(t *testing.T) Rules {
+	t.Helper()
+	rules, err := NewRules(SpotMark{Key: "lifecycle", Values: []string{"spot"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
+// explained is the explanation of a Deployment's pod.
+func explained(t *testing.T, template string) Explanation {
+	t.Helper()
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "coredns", Namespace: "kube-system"}}
+	if err := yaml.UnmarshalStrict([]byte(template), &deployment.Spec.Template); err != nil {
+		t.Fatal(err)
+	}
+	pod, err := PodOf(deployment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := compiled(t, policyOf(t, "dns", `{match: {owners: [{kind: Deployment, name: coredns}]}, mode: Required}`))
+	explanation, err := Explain(Decide(pod, Namespace{Name: "kube-system"}, policies, oneMark(t), nil), pod, "kube-system")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return explanation
+}
+
+func TestAnExplanationShowsWhatIsAddedAndWhy(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	if err := explained(t, `{spec: {containers: [{name: dns, image: x}]}}`).WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	head, diff, _ := strings.Cut(text.String(), "\n\n")
+	want := "pod       kube-system/coredns-0000000000-*\ndecision  Required\n" +
+		`reason    PolicyRequires: the policy requires a long-lived node; policy "dns"`
+	if head != want {
+		t.Errorf("it begins\n%s\nwant\n%s", head, want)
+	}
+	var changed []string
+	for line := range strings.Lines(diff) {
+		if line[0] == '+' || line[0] == '-' {
+			changed = append(changed, strings.TrimRight(line, "\n"))
+		}
+	}
+	if diff := cmp.Diff([]string{
+		"--- as created",
+		"+++ as placed",
+		"+  annotations:",
+		`+    ebbtide.dev/placement-decision: '{"policy":"dns","decision":"Required","reason":"PolicyRequires"}'`,
+		"+  affinity:",
+		"+    nodeAffinity:",
+		"+      requiredDuringSchedulingIgnoredDuringExecution:",
+		"+        nodeSelectorTerms:",
+		"+        - matchExpressions:",
+		"+          - key: lifecycle",
+		"+            operator: NotIn",
+		"+            values:",
+		"+            - spot",
+	}, changed); diff != "" {
+		t.Errorf("changed lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnExplanationSaysWhenNothingChanges(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	explanation := explained(t, `{metadata: {annotations: {ebbtide.dev/placement: any}}, spec: {containers: [{name: dns, image: x}]}}`)
+	if err := explanation.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	want := "pod       kube-system/coredns-0000000000-*\ndecision  Unchanged\n" +
+		"reason    OptedOut: the pod's annotation ebbtide.dev/placement says any\n\nThe pod stays as it is.\n"
+	if diff := cmp.Diff(want, text.String()); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnExplanationIsForProgramsToo(t *testing.T) {
+	t.Parallel()
+	explanation := explained(t, `{spec: {nodeSelector: {lifecycle: spot}, containers: [{name: dns, image: x}]}}`)
+	var got map[string]any
+	if err := json.Unmarshal(mustJSON(t, explanation), &got); err != nil {
+		t.Fatal(err)
+	}
+	delete(got, "diff")
+	delete(got, "patch")
+	if diff := cmp.Diff(map[string]any{
+		"pod": "coredns-0000000000-*", "namespace": "kube-system", "decision": "Unchanged", "reason": "Contradiction",
+		"policy": "dns", "key": "lifecycle", "actionable": true,
+		"message": `the pod asks for spot nodes only; with the policy it could run nowhere (lifecycle); policy "dns"`,
+	}, got); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+}
+
+type fullDisk struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+func TestAnExplanationThatCannotBeWrittenIsAnError(t *testing.T) {
+	t.Parallel()
+	err := explained(t, `{spec: {containers: [{name: dns, image: x}]}}`).WriteText(fullDisk{})
+	if !errors.Is(err, errFull) {
+		t.Errorf("error %v, want %v", err, errFull)
+	}
+}
+
+func TestEveryTemplateGivesThePodThatItsControllerMakes(t *testing.T) {
+	t.Parallel()
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "x"}}, Spec: corev1.PodSpec{NodeSelector: map[string]string{"a": "b"}}}
+	meta := metav1.ObjectMeta{Name: "web", Namespace: "shop"}
+	cronJob := &batchv1.CronJob{ObjectMeta: meta}
+	cronJob.Spec.JobTemplate.Spec.Template = template
+	for name, c := range map[string]struct {
+		object runtime.Object
+		owners []workload
+		pod    string
+	}{
+		"a Deployment":  {&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Template: template}}, []workload{{"ReplicaSet", "web-0000000000"}, {"Deployment", "web"}}, "web-0000000000-"},
+		"a ReplicaSet":  {&appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Template: template}}, []workload{{"ReplicaSet", "web"}}, "web-"},
+		"a StatefulSet": {&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}}, []workload{{"StatefulSet", "web"}}, "web-0"},
+		"a DaemonSet":   {&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}}, []workload{{"DaemonSet", "web"}}, "web-"},
+		"a Job":         {&batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}}, []workload{{"Job", "web"}}, "web-"},
+		"a CronJob":     {cronJob, []workload{{"Job", "web-0"}}, "web-0-"},
+		"a pod":         {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", Labels: template.Labels}, Spec: template.Spec}, nil, "web"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := c.object.DeepCopyObject()
+			pod, err := PodOf(c.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			owners, n := workloads(pod)
+			if diff := cmp.Diff(c.owners, owners[:n:n], cmp.AllowUnexported(workload{}), equateEmpty); diff != "" {
+				t.Errorf("owners (-want +got):\n%s", diff)
+			}
+			if got := pod.Name + pod.GenerateName; got != c.pod {
+				t.Errorf("it is called %q, want %q", got, c.pod)
+			}
+			if pod.Namespace != "shop" || pod.Labels["app"] != "x" || pod.Spec.NodeSelector["a"] != "b" {
+				t.Errorf("namespace %q, labels %v, selector %v: not the template's", pod.Namespace, pod.Labels, pod.Spec.NodeSelector)
+			}
+			pod.Labels["app"], pod.Spec.NodeSelector["a"] = "changed", "changed"
+			if diff := cmp.Diff(before, c.object); diff != "" {
+				t.Errorf("the object changed with its pod (-before +after):\n%s", diff)
+			}
+		})
+	}
+	if _, err := PodOf(&corev1.Service{}); err == nil {
+		t.Error("a Service has a pod")
+	}
+}

@@ -32,6 +32,8 @@ type cluster struct {
 	inFlight, busiest, calls int
 	// order is the order in which pods were told to stop.
 	order []string
+	// countdown is that of the drain under way, nil before it.
+	countdown *Countdown
 	// over is set when the drain has ended: nothing changes any more, so that
 	// what became of it can be read.
 	over bool
@@ -266,6 +268,13 @@ func (c *cluster) find(ref PodRef) (*resident, error) {
 // check notes a call that no drain may make. The caller holds mu.
 func (c *cluster) check(r *resident, ref PodRef, grace time.Duration) {
 	own := ownGrace(r.pod)
+	if c.countdown != nil {
+		budget, _ := c.countdown.Budget()
+		past := time.Now().Add(grace).Sub(budget.Deadline)
+		if past > 0 && grace > min(leastGrace, own) {
+			c.wrong = append(c.wrong, fmt.Sprintf("pod %q is told %v, which ends %v past the deadline", ref, grace, past))
+		}
+	}
 	switch {
 	case grace < time.Second || grace > own || grace%time.Second != 0:
 		c.wrong = append(c.wrong, fmt.Sprintf("pod %q of grace %v is told %v", ref, own, grace))
@@ -318,6 +327,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 	if d.countdown == nil {
 		d.countdown = NewCountdown(NewBudget(c.began.Add(d.notice), c.began))
 	}
+	c.countdown = d.countdown
 	cordoned := make(chan struct{})
 	if d.cordonedAfter >= 0 {
 		time.AfterFunc(d.cordonedAfter, func() { close(cordoned) })

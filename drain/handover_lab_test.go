@@ -19,7 +19,7 @@ import (
 
 func TestHandOverReplacesAPodBeforeItGoes(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, 1, web("web", 1), guarded("web", 1), service("web"))
+	s := newStage(t, 1, web("web", 1), guarded(1), service("web"))
 	uncontrolled, fewest := s.controllersOf(), s.endpoints(1)
 	h, old, before := s.handOvers(), s.pod("web"), s.web()
 	if err := h.client.Evict(t.Context(), refOf(old), 5*time.Second); Classify(err).Verdict != BudgetClosed {
@@ -77,7 +77,7 @@ func TestHandOverIsUndoneAtEachStep(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, 1, web("web", 1), guarded("web", 1))
+			s := newStage(t, 1, web("web", 1), guarded(1))
 			uncontrolled := s.controllersOf()
 			h, old := s.handOvers(), s.pod("web")
 			ref := s.begun(h, old)
@@ -324,7 +324,7 @@ func (s *stage) synced(name string) {
 
 func TestHandOverGoesOnThroughARollout(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, 1, web("web", 1), guarded("web", 1))
+	s := newStage(t, 1, web("web", 1), guarded(1))
 	h, old := s.handOvers(), s.pod("web")
 	ref := s.begun(h, old)
 	image := []byte(`{"spec":{"template":{"metadata":{"labels":{"version":"2"}}}}}`)

@@ -2,7 +2,6 @@ package drain
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -98,7 +97,7 @@ func TestADrainThatIsCalledOffLeavesNoPodHandedOver(t *testing.T) {
 				}
 				return next.RoundTrip(request)
 			})
-			outcomes := s.drain(ctx, h)
+			outcomes := s.drain(ctx, h, Policy{HandOver: HandOverAlways}, 2*time.Minute)
 			if len(outcomes) != 1 || outcomes[0].Path != CalledOff {
 				t.Fatalf("the drain ended with %+v, want one pod that was called off", outcomes)
 			}
@@ -112,26 +111,4 @@ func TestADrainThatIsCalledOffLeavesNoPodHandedOver(t *testing.T) {
 			}
 		})
 	}
-}
-
-// drain moves the pods of the doomed node as an agent does, each by a hand-over,
-// until ctx ends.
-func (s *stage) drain(ctx context.Context, h *HandOvers) []PodOutcome {
-	s.Helper()
-	watching, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer stop()
-	feed := h.client.Watch(watching)
-	pods, err := feed.Snapshot(watching)
-	s.must(err)
-	budget := NewBudget(time.Now().Add(2*time.Minute), time.Now())
-	policy := Policy{HandOver: HandOverAlways}
-	mover := &Mover{
-		Node: h.client, Policy: policy, Concurrency: 2, Reason: "SpotInterruption", Message: "a test",
-		Log: slog.New(slog.DiscardHandler), Successor: h, Pods: feed.Pod,
-	}
-	plan := NewPlan(s.doomed.Name(), pods, budget, policy)
-	cordoned := make(chan struct{})
-	close(cordoned)
-	_, outcomes := mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), NewCountdown(budget), cordoned)
-	return outcomes
 }

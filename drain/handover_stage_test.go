@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -27,6 +29,7 @@ type stage struct {
 	lab       *lab.Lab
 	namespace string
 	doomed    *lab.Node
+	refuge    *lab.Node
 	config    *rest.Config
 }
 
@@ -50,11 +53,16 @@ func newStageOf(t *testing.T, l *lab.Lab, pods int, manifests ...string) *stage 
 	s.apply(manifests...)
 	s.must(l.WaitPods(s.within(time.Minute), s.namespace, "", lab.AllReady(pods)))
 	s.settledStatus()
-	patch := []byte(`{"spec":{"unschedulable":true}}`)
-	_, err = l.Client().CoreV1().Nodes().Patch(t.Context(), s.doomed.Name(), types.MergePatchType, patch, metav1.PatchOptions{})
-	s.must(err)
-	s.node("refuge")
+	s.cordon(s.doomed)
+	s.refuge = s.node("refuge")
 	return s
+}
+
+func (s *stage) cordon(node *lab.Node) {
+	s.Helper()
+	patch := []byte(`{"spec":{"unschedulable":true}}`)
+	_, err := s.lab.Client().CoreV1().Nodes().Patch(s.Context(), node.Name(), types.MergePatchType, patch, metav1.PatchOptions{})
+	s.must(err)
 }
 
 func (s *stage) node(name string) *lab.Node {
@@ -81,10 +89,16 @@ func (s *stage) within(limit time.Duration) context.Context {
 	return ctx
 }
 
-// handOvers returns those of an agent of its own.
+// handOvers returns those of an agent of its own on the doomed node.
 func (s *stage) handOvers() *HandOvers {
 	s.Helper()
-	client, err := NewClient(s.config, s.doomed.Name())
+	return s.handOversOf(s.doomed)
+}
+
+// handOversOf returns those of an agent of its own.
+func (s *stage) handOversOf(node *lab.Node) *HandOvers {
+	s.Helper()
+	client, err := NewClient(s.config, node.Name())
 	s.must(err)
 	return NewHandOvers(client, "notice-1")
 }
@@ -107,6 +121,30 @@ func (s *stage) handOversThrough(meet func(*http.Request, http.RoundTripper) (*h
 	client, err := NewClient(config, s.doomed.Name())
 	s.must(err)
 	return NewHandOvers(client, "notice-1")
+}
+
+// drain moves the pods of h's node, as its agent would, until ctx ends or they have
+// gone. notice is the time that the machine has.
+func (s *stage) drain(ctx context.Context, h *HandOvers, policy Policy, notice time.Duration) []PodOutcome {
+	s.Helper()
+	watching, stop := context.WithTimeout(context.WithoutCancel(ctx), notice)
+	defer stop()
+	feed := h.client.Watch(watching)
+	budget := NewBudget(time.Now().Add(notice), time.Now())
+	pods, err := feed.Snapshot(watching)
+	if err != nil {
+		s.Error(err)
+		return nil
+	}
+	mover := &Mover{
+		Node: h.client, Policy: policy, Concurrency: 4, Reason: "SpotInterruption", Message: "a test",
+		Log: slog.New(slog.DiscardHandler), Successor: h, Pods: feed.Pod,
+	}
+	plan := NewPlan(h.client.Name(), pods, budget, policy)
+	cordoned := make(chan struct{})
+	close(cordoned)
+	_, outcomes := mover.Move(ctx, plan, feed.Changes(), feed.Budgets(), NewCountdown(budget), cordoned)
+	return outcomes
 }
 
 // pods returns the pods of the doomed node that are not ending.
@@ -143,9 +181,18 @@ func (s *stage) web() *appsv1.Deployment {
 	return deployment
 }
 
-// settledStatus waits until the Deployments' statuses say what the pods do.
+// settledStatus waits until the statuses of Deployments and budgets say what the
+// pods do.
 func (s *stage) settledStatus() {
 	s.Helper()
+	pdbs, err := s.lab.Client().PolicyV1().PodDisruptionBudgets(s.namespace).List(s.Context(), metav1.ListOptions{})
+	s.must(err)
+	for i := range pdbs.Items {
+		s.waitBudget(pdbs.Items[i].Name, "to be counted", func(pdb *policyv1.PodDisruptionBudget) bool {
+			status := pdb.Status
+			return status.ObservedGeneration >= pdb.Generation && status.ExpectedPods > 0 && status.CurrentHealthy == status.ExpectedPods
+		})
+	}
 	deployments := s.lab.Client().AppsV1().Deployments(s.namespace)
 	list, err := deployments.List(s.Context(), metav1.ListOptions{})
 	s.must(err)
@@ -155,6 +202,21 @@ func (s *stage) settledStatus() {
 				d.Status.UpdatedReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas
 		})
 	}
+}
+
+func (s *stage) waitBudget(name, what string, cond func(*policyv1.PodDisruptionBudget) bool) {
+	s.Helper()
+	ctx := s.within(30 * time.Second)
+	watcher, err := s.lab.Client().PolicyV1().PodDisruptionBudgets(s.namespace).
+		Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	s.must(err)
+	defer watcher.Stop()
+	for event := range watcher.ResultChan() {
+		if pdb, ok := event.Object.(*policyv1.PodDisruptionBudget); ok && cond(pdb) {
+			return
+		}
+	}
+	s.Fatalf("waited in vain for budget %q %s", name, what)
 }
 
 func (s *stage) waitDeployment(name, what string, cond func(*appsv1.Deployment) bool) {
@@ -312,14 +374,14 @@ spec:
 	return strings.NewReplacer(more...).Replace(manifest)
 }
 
-// guarded is a PodDisruptionBudget that lets no pod of app go while it has n.
-func guarded(app string, n int) string {
+// guarded is a PodDisruptionBudget that lets no pod of web go while it has n.
+func guarded(n int) string {
 	return fmt.Sprintf(`
 apiVersion: policy/v1
 kind: PodDisruptionBudget
-metadata: {name: %[1]s}
-spec: {minAvailable: %[2]d, selector: {matchLabels: {app: %[1]s}}}
-`, app, n)
+metadata: {name: web}
+spec: {minAvailable: %d, selector: {matchLabels: {app: web}}}
+`, n)
 }
 
 func service(app string) string {

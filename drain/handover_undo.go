@@ -24,7 +24,8 @@ var errContended = errors.New("it was changed each time before it could be writt
 // keep it; such a pod should be evicted. It works on pods that an earlier agent
 // has handed over, and waits for a [HandOvers.Begin] of the same pod that is under
 // way. An error with undone says that the pod is back and keeps a deletion cost of
-// ours; the next Undo of it, or of its node, gives it back its own. Eight requests, more where others write the pod too.
+// ours; the next Undo of it, or of its node, gives it back its own. Eight requests,
+// more where others write the pod too.
 func (h *HandOvers) Undo(ctx context.Context, ref PodRef) (undone bool, err error) {
 	owning := h.owning(ref.UID)
 	if err := owning.acquire(ctx); err != nil {

@@ -96,9 +96,8 @@ func TestAWorkloadThatAsksIsAlwaysReplacedBeforeItGoes(t *testing.T) {
 func TestAHandOverThatAQuotaForbidsIsUndoneAndThePodForcedInTime(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
-	quota := "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: full}\nspec: {hard: {pods: \"1\"}}\n"
-	s.run(1, pods{name: "single", replicas: 1, grace: 4 * time.Second}.manifest(s),
-		budget("single", "single", "minAvailable", "1"), quota)
+	s.run(1, pods{name: "single", replicas: 1, grace: 4 * time.Second}.manifest(s), budget("single", "single", "minAvailable", "1"))
+	s.quota(1)
 	a := s.ready()
 	s.interrupt(25 * time.Second)
 	report := s.report(a, 30*time.Second)

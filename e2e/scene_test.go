@@ -91,12 +91,13 @@ func (s *scene) within(limit time.Duration) context.Context {
 	return ctx
 }
 
-// run puts workloads on the doomed node, waits until their pods are Ready, and
-// opens the refuge.
+// run puts workloads on the doomed node, waits until their pods are Ready and counted
+// by what counts them, and opens the refuge.
 func (s *scene) run(pods int, manifests ...string) {
 	s.t.Helper()
 	s.must(s.lab.Apply(s.t.Context(), s.namespace, strings.Join(manifests, "\n---\n")))
 	s.must(s.lab.WaitPods(s.within(time.Minute), s.namespace, "", lab.AllReady(pods)))
+	s.counted()
 	s.lab.Node(s.t, lab.NodeSpec{Name: s.namespace + "-refuge", Labels: s.label()})
 }
 

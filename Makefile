@@ -51,12 +51,13 @@ generate: $(CRDGEN) ## Write what is generated from api/: the deep copies and th
 	$(CRDGEN) object paths=./api/...
 	$(CRDGEN) crd paths=./api/... output:crd:dir=charts/ebbtide/crds
 
+# The underscore hides the copy from ./... of the go command.
 generated: $(CRDGEN) ## What is generated is what api/ says (no difference allowed).
-	@rm -rf out/generated
-	$(CRDGEN) object paths=./api/... output:object:dir=out/generated/api/v1alpha1
-	$(CRDGEN) crd paths=./api/... output:crd:dir=out/generated/crds
-	diff -u api/v1alpha1/zz_generated.deepcopy.go out/generated/api/v1alpha1/zz_generated.deepcopy.go
-	diff -ru charts/ebbtide/crds out/generated/crds
+	@rm -rf out/_generated
+	$(CRDGEN) object paths=./api/... output:object:dir=out/_generated/api/v1alpha1
+	$(CRDGEN) crd paths=./api/... output:crd:dir=out/_generated/crds
+	diff -u api/v1alpha1/zz_generated.deepcopy.go out/_generated/api/v1alpha1/zz_generated.deepcopy.go
+	diff -ru charts/ebbtide/crds out/_generated/crds
 
 house: ## The rules of the house that no linter knows.
 	$(GO) test .

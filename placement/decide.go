@@ -61,12 +61,13 @@ type Decision struct {
 }
 
 // Decide decides about a pod that is being created. It changes none of its arguments;
-// the pod must stay as it is for as long as the decision is used.
-// Capacity may be nil: then it is unknown what the long-lived nodes can hold, and the
-// mode Auto only requires them where the pool is autoscaled.
+// the pod must stay as it is for as long as the decision is used. Capacity may be nil:
+// then it is unknown what the long-lived nodes can hold, and the mode Auto only requires
+// them where the pool is autoscaled.
 //
 // It is idempotent: of a pod that its patch was applied to it decides the same and
-// patches nothing, whatever other webhooks changed or added in between.
+// patches nothing, even when nodes have gone since. What another webhook added in
+// between is placed like what the author wrote.
 func Decide(pod *corev1.Pod, namespace Namespace, policies Policies, rules Rules, capacity Capacity) Decision {
 	if reason := exempt(pod); reason != "" {
 		return unchanged(reason)

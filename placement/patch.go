@@ -44,8 +44,8 @@ const maxAnnotations = 256 << 10
 
 // changes are what a decision does to its pod.
 type changes struct {
-	// terms are the terms to add to; noTerms, that the first one is to be made.
-	rules   *ruleSet
+	rules *ruleSet
+	// open are the terms to add to; noTerms, that the first one is to be made.
 	open    []int
 	noTerms bool
 	// prefer adds our preference.

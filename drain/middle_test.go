@@ -82,8 +82,10 @@ func TestADrainGoesByWhatItsBudgetsAreNow(t *testing.T) {
 				s.setReady(s.pod("web").Name, false)
 			}, Evicted, atOnce,
 		},
-		"it becomes unready, where its budget keeps it all the same": {
-			[]string{web("web", 1), guarded(1)}, 1, func(s *stage) { s.setReady(s.pod("web").Name, false) }, Forced, latest,
+		// With one that was healthy a moment ago it could go before its controller has
+		// counted again.
+		"it becomes unready, where its budget was not healthy before": {
+			[]string{web("web", 1), guarded(2)}, 1, func(s *stage) { s.setReady(s.pod("web").Name, false) }, Forced, latest,
 		},
 	}
 	for name, c := range cases {

@@ -22,6 +22,11 @@ const (
 	// touched is believed; it doubles with each probe that finds it closed.
 	firstProbe = 2 * time.Second
 	mostProbe  = 16 * time.Second
+	// asleep is when a call without a reply is taken to sleep after a conflict, and
+	// to be in nobody's way. The API server reads the budgets from its cache, which
+	// hears every 100 ms at the latest that it is up to date: all that wait for that
+	// read the same, one of them writes first, and the others sleep.
+	asleep = 120 * time.Millisecond
 	// mostUnseen is how long the watch may take to show an eviction.
 	mostUnseen = time.Second
 	// firstWindow and mostWindow bound the time over which agents that want the
@@ -52,9 +57,10 @@ type guard struct {
 	tight       bool
 	closedSince time.Time
 
-	// limit is how many calls may be under way, inFlight how many are, and passed
-	// how many passed since limit was last changed.
-	limit, inFlight, passed int
+	// limit is how many calls may be under way, and passed how many passed since
+	// limit was last changed; underWay are those that are, and when they began.
+	limit, passed int
+	underWay      map[string]time.Time
 	// probe is how long a closed budget is believed, probed the last try.
 	probe  time.Duration
 	probed time.Time
@@ -74,7 +80,7 @@ type guard struct {
 func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time, spread func(time.Duration) time.Duration) *guard {
 	g := &guard{
 		namespace: pdb.Namespace, generation: -1, limit: firstAtOnce, probe: firstProbe,
-		asked: map[string]bool{}, unseen: map[string]time.Time{},
+		underWay: map[string]time.Time{}, asked: map[string]bool{}, unseen: map[string]time.Time{},
 	}
 	g.learn(pdb, now, spread)
 	if pdb.Status.CurrentHealthy < pdb.Status.ExpectedPods {
@@ -165,24 +171,41 @@ func (g *guard) next() time.Time {
 	return g.hold
 }
 
-// room says whether another call may begin now.
-func (g *guard) room() bool {
-	limit := g.limit
+// shared says whether there are signs that others use the budget too.
+func (g *guard) shared() bool { return g.window > 0 }
+
+// room says whether another call may begin now, and if not, when that may change
+// without a reply or any news.
+func (g *guard) room(now time.Time) (room bool, again time.Time) {
+	limit, sleepers := g.limit, true
 	switch {
-	case !g.current:
-		// Nobody knows; a stale budget says the same to every one of them.
-		limit = 1
-	case g.allowed <= 0:
-		limit = 1
-	default:
-		limit = min(limit, int(g.allowed))
+	case !g.current, g.allowed <= 0:
+		// Nobody knows, or it is known: the same will be said to every one of them.
+		limit, sleepers = 1, false
+	case g.shared():
+		// One that sleeps comes back, and is in somebody's way then.
+		sleepers = false
 	}
-	return g.inFlight < limit
+	again = far(now)
+	if len(g.underWay) >= min(mostAtOnce, int(max(1, g.allowed))) {
+		return false, again
+	}
+	busy := 0
+	for _, began := range g.underWay {
+		sleeps := began.Add(asleep)
+		if sleepers && !sleeps.After(now) {
+			continue
+		}
+		if busy++; sleepers {
+			again = earliest(again, sleeps)
+		}
+	}
+	return busy < limit, again
 }
 
 // begin notes that a call for the pod of that name begins.
 func (g *guard) begin(name string, now time.Time) {
-	g.inFlight++
+	g.underWay[name] = now
 	g.probed = now
 	g.asked[name] = false
 }
@@ -190,11 +213,11 @@ func (g *guard) begin(name string, now time.Time) {
 // end takes in the reply to the call for the pod of that name, which took as long
 // as took.
 func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.Time, spread func(time.Duration) time.Duration) {
-	g.inFlight--
+	delete(g.underWay, name)
 	switch verdict {
 	case Accepted:
 		// One more for each round that passed as a whole.
-		if g.passed++; g.passed >= g.limit {
+		if g.passed++; took < slowReply && g.passed >= g.limit {
 			g.limit, g.passed = min(g.limit+1, mostAtOnce), 0
 		}
 		if g.window /= 2; g.window < firstWindow/2 {
@@ -220,8 +243,14 @@ func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.T
 		g.hold = latest(g.hold, now.Add(staleDelay))
 	case Gone, OtherPod, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized, Overloaded, Unreachable:
 	}
-	if took >= slowReply {
+	switch {
+	case took < slowReply:
+	case g.shared() || verdict == BudgetContended:
 		g.limit, g.passed = max(1, g.limit/2), 0
+	default:
+		// The conflict was with the budget's controller or another call of this
+		// drain, and has cost nobody else anything.
+		g.passed = 0
 	}
 }
 

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -41,6 +42,11 @@ func letGo(names ...string) func(*policyv1.PodDisruptionBudget) {
 	}
 }
 
+func roomy(g *guard, now time.Time) bool {
+	room, _ := g.room(now)
+	return room
+}
+
 // reply is how one call of a guard ends.
 type reply struct {
 	verdict Verdict
@@ -78,7 +84,7 @@ func TestCallsOfOneBudgetAreLimited(t *testing.T) {
 		"one more after each round":                     {times(2+3+4, passed), 5},
 		"ten at the most":                               {times(1000, passed), 10},
 		"half after a conflict":                         {append(times(1000, passed), conflict), 5},
-		"half after a slow reply":                       {append(times(1000, passed), slow), 5},
+		"as many after a slow reply, where it is alone": {append(times(1000, passed), slow), 10},
 		"never less than one":                           {times(9, conflict), 1},
 		"two again after one that passed":               {append(times(9, conflict), passed), 2},
 		"a round begins anew after a slow reply":        {[]reply{passed, slow, passed}, 2},
@@ -92,6 +98,51 @@ func TestCallsOfOneBudgetAreLimited(t *testing.T) {
 			g.calls(atOnce, c.replies...)
 			if g.limit != c.limit {
 				t.Errorf("%d at a time, want %d", g.limit, c.limit)
+			}
+		})
+	}
+}
+
+func TestASlowReplyHalvesTheCallsOfABudgetThatOthersUse(t *testing.T) {
+	t.Parallel()
+	g := newGuard(allowing(5000), noon, atOnce)
+	g.calls(atOnce, times(1000, reply{Accepted, 20 * time.Millisecond})...)
+	g.learn(allowing(4000, letGo("not-ours", "nor-this", "nor-that")), noon, atOnce)
+	g.calls(atOnce, reply{BudgetClosed, slowReply})
+	if g.limit != mostAtOnce/2 {
+		t.Errorf("%d at a time, want %d", g.limit, mostAtOnce/2)
+	}
+}
+
+// All calls begin at noon, and none is answered.
+func TestACallThatSleepsMakesRoomForAnother(t *testing.T) {
+	t.Parallel()
+	many := func(pdb *policyv1.PodDisruptionBudget) { pdb.Status.DisruptionsAllowed = 100 }
+	cases := map[string]struct {
+		pdb      *policyv1.PodDisruptionBudget
+		underWay int
+		after    time.Duration
+		room     bool
+		again    time.Duration
+	}{
+		"not before it sleeps":                   {allowing(100), 2, asleep - 1, false, asleep},
+		"when it sleeps":                         {allowing(100), 2, asleep, true, idle + asleep},
+		"not where others use the budget":        {allowing(0, many, shortOf), 2, asleep, false, idle + asleep},
+		"not past ten":                           {allowing(100), mostAtOnce, asleep, false, idle + asleep},
+		"not past what the budget allows":        {allowing(2), 2, asleep, false, idle + asleep},
+		"not while its controller is behind":     {allowing(100, stale), 1, asleep, false, idle + asleep},
+		"not while a probe of a closed is asked": {allowing(0), 1, asleep, false, idle + asleep},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGuard(c.pdb, noon, atOnce)
+			for i := range c.underWay {
+				g.begin(fmt.Sprint("p", i), noon)
+			}
+			room, again := g.room(noon.Add(c.after))
+			if room != c.room || !again.Equal(noon.Add(c.again)) {
+				t.Errorf("room %t, again after %v, want %t and %v", room, again.Sub(noon), c.room, c.again)
 			}
 		})
 	}
@@ -114,14 +165,14 @@ func TestABudgetTakesNoMoreCallsThanItMayGrant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, n := newGuard(c.pdb, noon, atOnce), 0
-			for ; g.room(); n++ {
-				g.begin("p", noon)
+			for ; roomy(g, noon); n++ {
+				g.begin(fmt.Sprint("p", n), noon)
 			}
 			if n != c.want {
 				t.Errorf("took %d calls at a time, want %d", n, c.want)
 			}
-			g.end("p", Overloaded, 0, noon, atOnce)
-			if !g.room() {
+			g.end("p0", Overloaded, 0, noon, atOnce)
+			if !roomy(g, noon) {
 				t.Error("no room when one has ended")
 			}
 		})

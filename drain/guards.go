@@ -22,10 +22,11 @@ func (r *run) catchUp(budgets <-chan BudgetChange) {
 // learn takes in what the watch shows of a disruption budget.
 func (r *run) learn(change BudgetChange, now time.Time) {
 	if change.PDB == nil {
-		r.blindUntil = now
+		r.budgetsKnown, r.blindUntil = true, now
 		return
 	}
 	known := r.guards[change.PDB.UID]
+	defer r.lookAround()
 	switch {
 	case change.Gone:
 		delete(r.guards, change.PDB.UID)
@@ -37,6 +38,21 @@ func (r *run) learn(change BudgetChange, now time.Time) {
 	for _, p := range r.moves {
 		if p.Namespace == change.PDB.Namespace {
 			p.cover(r.guards)
+		}
+	}
+}
+
+// lookAround slows down at the first sign of others at work on the budgets of
+// this drain.
+func (r *run) lookAround() {
+	if r.crowded {
+		return
+	}
+	for _, p := range r.moves {
+		if len(p.guards) == 1 && p.guards[0].shared() {
+			r.crowded = true
+			r.pace.crowded()
+			return
 		}
 	}
 }

@@ -25,9 +25,10 @@ type Node interface {
 type Mover struct {
 	Node   Node
 	Policy Policy
-	// Concurrency is how many calls are under way at a time, at least 1. Calls
-	// at a pod's latest moment may double it: they are never kept waiting by
-	// evictions that hang.
+	// Concurrency is how many calls are under way at a time, at most and at least
+	// 1; how many there really are depends on how the API server copes. Calls at a
+	// pod's latest moment may double it: they are never kept waiting by evictions
+	// that hang.
 	Concurrency int
 	// Reason and Message go into the DisruptionTarget condition of pods that
 	// are deleted past their budget; Reason is in CamelCase.
@@ -81,7 +82,8 @@ func (m *Mover) Move(
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{
 		Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), handOvers: make(chan handedOver),
-		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{},
+		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}, pace: newPace(m.Concurrency),
+		budgetsKnown: m.Pods == nil,
 	}
 	defer r.calls.Wait()
 	defer cancel()
@@ -135,16 +137,19 @@ type run struct {
 	moves      []*progress
 	cordonedAt time.Time
 	inFlight   int
+	pace       pace
+	crowded    bool
 	results    chan result
 	// told gets the pods that were told the deadline, or could not be.
 	told chan *progress
 	// handOvers gets the ends of hand-overs.
 	handOvers chan handedOver
 	calls     sync.WaitGroup
-	// guards are the disruption budgets of all namespaces; before blindUntil some
-	// may not be known.
-	guards     map[types.UID]*guard
-	blindUntil time.Time
+	// guards are the disruption budgets of all namespaces; budgetsKnown is whether
+	// they are all there, and blindUntil how long that is waited for.
+	guards       map[types.UID]*guard
+	budgetsKnown bool
+	blindUntil   time.Time
 	// limits end the evictions under way when their time is up.
 	limits map[*progress]*time.Timer
 }
@@ -164,7 +169,7 @@ func (r *run) add(move Move) {
 	if r.Pods != nil {
 		p.pod, _ = r.Pods(move.UID)
 	}
-	p.handOver = r.handOverFor(p.pod)
+	p.handOver, p.lot = r.handOverFor(p.pod), r.spread(idle)
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
 }
@@ -231,7 +236,8 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 				next = earliest(next, opens)
 				continue
 			}
-			if !p.admitted() {
+			if room, again := p.admitted(now); !room {
+				next = earliest(next, again)
 				continue
 			}
 		}
@@ -243,9 +249,12 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 }
 
 func (r *run) room(p *progress, now time.Time) bool {
-	limit := max(1, r.Concurrency)
-	if p.late(now) {
-		limit *= 2
+	limit := r.pace.limit
+	switch {
+	case p.late(now):
+		limit = 2 * r.pace.most
+	case r.cordonedAt.IsZero():
+		limit = min(limit, uncordonedCalls)
 	}
 	return r.inFlight < limit
 }
@@ -261,7 +270,7 @@ func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Tim
 	r.inFlight++
 	evicting, cancel := context.WithCancelCause(ctx)
 	if !call.force {
-		r.limits[p] = time.AfterFunc(p.patience(now), func() { cancel(errNoReply) })
+		r.limits[p] = time.AfterFunc(p.patience(r.budgetsKnown, now), func() { cancel(errNoReply) })
 	}
 	r.calls.Go(func() {
 		defer cancel(nil)
@@ -305,8 +314,13 @@ func (r *run) hear(reply result, now time.Time) {
 	if reply.guard != nil {
 		reply.guard.end(p.Name, verdict, now.Sub(reply.at), now, r.spread)
 	}
+	if reply.strains(verdict, now) {
+		r.pace.strained(reply.at, now)
+	} else {
+		r.pace.went()
+	}
 	r.Log.Debug("Asked pod to leave", "pod", p.String(), "try", p.out.Tries,
-		"force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)
+		"took", now.Sub(reply.at), "force", reply.force, "grace", reply.grace, "verdict", verdict, "err", reply.err)
 	r.tell(p, told, ended)
 }
 
@@ -367,7 +381,7 @@ func (r *run) tighten(budget Budget, now time.Time) {
 		p.tighten(budget)
 		r.plan.Moves[i] = p.Move
 		if limit := r.limits[p]; limit != nil {
-			limit.Reset(p.patience(now))
+			limit.Reset(p.patience(r.budgetsKnown, now))
 		}
 	}
 }

@@ -142,19 +142,22 @@ func decide(pod *corev1.Pod, budget Budget, policy Policy) (Move, SkipReason) {
 // first, among the others the highest priority and then the longest grace.
 // Names settle the rest, so that the same pods always make the same plan.
 func before(a, b Move) int {
+	return cmp.Or(
+		byRank(a, b),
+		cmp.Compare(a.Namespace, b.Namespace),
+		cmp.Compare(a.Name, b.Name),
+		cmp.Compare(a.UID, b.UID),
+	)
+}
+
+// byRank is before without the names: zero where nothing but these differ.
+func byRank(a, b Move) int {
 	byGrace := cmp.Compare(b.GraceSeconds, a.GraceSeconds)
 	byPriority := cmp.Compare(b.Priority, a.Priority)
 	if a.Class == Stateful {
 		byPriority = 0
 	}
-	return cmp.Or(
-		cmp.Compare(rank[a.Class], rank[b.Class]),
-		byPriority,
-		byGrace,
-		cmp.Compare(a.Namespace, b.Namespace),
-		cmp.Compare(a.Name, b.Name),
-		cmp.Compare(a.UID, b.UID),
-	)
+	return cmp.Or(cmp.Compare(rank[a.Class], rank[b.Class]), byPriority, byGrace)
 }
 
 // skips says whether the plan leaves the pod alone.

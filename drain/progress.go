@@ -33,6 +33,9 @@ type progress struct {
 	pod *corev1.Pod
 	// guards are the disruption budgets that cover it.
 	guards []*guard
+	// lot orders pods of the same rank at random: many drains at once shall not all
+	// begin with the same budget.
+	lot time.Duration
 	// announced is the deadline that the pod was told, zero when none was.
 	announced time.Time
 	// hand is how far its hand-over has come, handOver when there is to be one,
@@ -87,8 +90,14 @@ func (p *progress) opens(now time.Time) time.Time {
 	return p.guards[0].next()
 }
 
-// admitted says whether the pod's budget takes another call now.
-func (p *progress) admitted() bool { return len(p.guards) != 1 || p.guards[0].room() }
+// admitted says whether the pod's budget takes another call now, and if not, when
+// that may change without any news.
+func (p *progress) admitted(now time.Time) (room bool, again time.Time) {
+	if len(p.guards) != 1 {
+		return true, now
+	}
+	return p.guards[0].room(now)
+}
 
 // far is a moment that never comes within a drain.
 func far(now time.Time) time.Time { return now.Add(idle) }
@@ -109,13 +118,17 @@ func (p *progress) due(othersGone, systemGone bool, now time.Time) time.Time {
 }
 
 // before orders pods that are due: first those whose latest moment has come,
-// then those never asked in the plan's order, then the least slack.
+// then those never asked in the plan's order, drawn by lot where only names
+// differ, then the least slack.
 func (p *progress) before(other *progress, now time.Time) bool {
 	if late := p.late(now); late != other.late(now) {
 		return late
 	}
 	if first := p.out.Tries == 0; first != (other.out.Tries == 0) {
 		return first
+	}
+	if !p.late(now) && p.out.Tries == 0 {
+		return p.lot < other.lot && byRank(p.Move, other.Move) == 0
 	}
 	// Moves are looked at in the plan's order, so that a tie keeps it.
 	return (p.late(now) || p.out.Tries > 0) && p.ForceAt.Before(other.ForceAt)
@@ -137,16 +150,34 @@ func (p *progress) mustForce(now time.Time) bool {
 // patience is how long an eviction may take: not past the pod's latest moment,
 // as far as that leaves time for a reply at all. An API server that is busy with
 // a contended budget goes on when the caller has given up, spends a disruption
-// and deletes nothing; it gets the time that it takes to say so.
-func (p *progress) patience(now time.Time) time.Duration {
+// and deletes nothing; it gets the time that it takes to say so, unless the pod is
+// known to have no budget: known is whether all budgets are.
+func (p *progress) patience(known bool, now time.Time) time.Duration {
 	if p.late(now) {
 		return urgentTimeout
 	}
-	most := callTimeout
-	if len(p.guards) == 1 {
-		most = contendedTimeout
+	most := contendedTimeout
+	if known && len(p.guards) == 0 {
+		most = callTimeout
 	}
 	return max(urgentTimeout, min(most, p.ForceAt.Sub(now)))
+}
+
+// strains says whether the reply shows that too many calls are under way: the API
+// server says so or does not answer, or calls of several drains are in each
+// other's way. Where a drain is alone with a budget, its conflicts are with the
+// budget's controller, and they say nothing of other budgets.
+func (s sent) strains(verdict Verdict, now time.Time) bool {
+	switch verdict {
+	case Overloaded, Unreachable:
+		return true
+	case BudgetContended:
+		return true
+	case BudgetClosed, BudgetStale:
+		return false
+	case Accepted, Gone, OtherPod, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized:
+	}
+	return now.Sub(s.at) >= slowReply && (s.guard == nil || s.guard.shared())
 }
 
 // begin notes a call.

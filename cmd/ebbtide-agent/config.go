@@ -100,7 +100,7 @@ func Default() Config {
 	return Config{
 		Provider: "aws",
 		AWS:      AWS{PollInterval: time.Second},
-		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 32, HandOver: string(drain.HandOverWhenBlocked)},
+		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
 		Listen:   ":9808",
 		Log:      Log{Level: "info", Format: "json"},
 	}

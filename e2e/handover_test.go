@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,27 +18,42 @@ func service(app string) string {
 	return "apiVersion: v1\nkind: Service\nmetadata: {name: " + app + "}\nspec: {selector: {app: " + app + "}, ports: [{port: 80}]}\n"
 }
 
-// leastReady follows a Service's endpoints and returns a function that ends that
-// and says how few of them were ready at a time.
-func (s *scene) leastReady(service string) func() int {
+// leastReady waits until want endpoints of a Service are ready, follows them from
+// then on, and returns a function that ends that and tells how many were ready
+// after each change, in order.
+func (s *scene) leastReady(service string, want int) func() []int {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	watcher, err := s.lab.Client().DiscoveryV1().EndpointSlices(s.namespace).Watch(ctx,
 		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	s.must(err)
-	least, done := 1000, make(chan struct{})
+	var ready []int
+	settled, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for event := range watcher.ResultChan() {
-			if slice, ok := event.Object.(*discoveryv1.EndpointSlice); ok {
-				least = min(least, readyEndpoints(slice))
+			slice, ok := event.Object.(*discoveryv1.EndpointSlice)
+			if !ok {
+				continue
+			}
+			n := readyEndpoints(slice)
+			if len(ready) == 0 && n == want {
+				close(settled)
+			}
+			if len(ready) > 0 || n == want {
+				ready = append(ready, n)
 			}
 		}
 	}()
-	return func() int {
+	select {
+	case <-settled:
+	case <-s.within(time.Minute).Done():
+		s.t.Fatalf("Service %q never had %d ready endpoints", service, want)
+	}
+	return func() []int {
 		cancel()
 		<-done
-		return least
+		return ready
 	}
 }
 
@@ -56,15 +72,15 @@ func TestASingleReplicaThatMustBeThereMovesWithoutAMomentOfDowntime(t *testing.T
 	s := newScene(t, lab.Shared(t))
 	s.run(1, pods{name: "single", replicas: 1}.manifest(s), budget("single", "single", "minAvailable", "1"), service("single"))
 	a := s.ready()
-	least := s.leastReady("single")
+	least := s.leastReady("single", 1)
 	s.interrupt(40 * time.Second)
 	report := s.report(a, 45*time.Second)
 
 	if got := outcome(t, report, "single"); got.Path != drain.HandedOver {
 		t.Errorf("the pod took the path %s (hand-over %q), want %s", got.Path, got.HandOver, drain.HandedOver)
 	}
-	if n := least(); n < 1 {
-		t.Errorf("%d endpoints were ready at the worst, want 1", n)
+	if ready := least(); slices.Min(ready) < 1 {
+		t.Errorf("%d endpoints were ready at the worst, want 1: %v", slices.Min(ready), ready)
 	}
 	if took := report.Ended.Sub(s.noticed); took > 20*time.Second {
 		t.Errorf("the drain took %s", took)
@@ -79,15 +95,15 @@ func TestAWorkloadThatAsksIsAlwaysReplacedBeforeItGoes(t *testing.T) {
 	s := newScene(t, lab.Shared(t))
 	s.run(4, pods{name: "web", replicas: 4, asks: drain.HandOverAnnotation + ": Always"}.manifest(s), service("web"))
 	a := s.ready()
-	least := s.leastReady("web")
+	least := s.leastReady("web", 4)
 	s.interrupt(60 * time.Second)
 	report := s.report(a, 65*time.Second)
 
 	if got := report.Count(drain.HandedOver); got != 4 {
 		t.Errorf("%d pods were handed over, want 4: %+v", got, report.Pods)
 	}
-	if n := least(); n < 4 {
-		t.Errorf("%d endpoints were ready at the worst, want 4", n)
+	if ready := least(); slices.Min(ready) < 4 {
+		t.Errorf("%d endpoints were ready at the worst, want 4: %v", slices.Min(ready), ready)
 	}
 	s.noneLost()
 	s.toldOnce()
@@ -116,7 +132,7 @@ func TestAHandOverIsGoneOnWithByTheNextAgent(t *testing.T) {
 	s.run(1, pods{name: "single", replicas: 1, ready: 4 * time.Second}.manifest(s),
 		budget("single", "single", "minAvailable", "1"), service("single"))
 	first := s.ready()
-	least := s.leastReady("single")
+	least := s.leastReady("single", 1)
 	s.interrupt(60 * time.Second)
 	_, err := first.WaitLog(s.within(20*time.Second), "Handed pod over")
 	s.must(err)
@@ -126,8 +142,8 @@ func TestAHandOverIsGoneOnWithByTheNextAgent(t *testing.T) {
 	if got := outcome(t, report, "single"); got.Path != drain.HandedOver {
 		t.Errorf("the pod took the path %s (hand-over %q), want %s", got.Path, got.HandOver, drain.HandedOver)
 	}
-	if n := least(); n < 1 {
-		t.Errorf("%d endpoints were ready at the worst, want 1", n)
+	if ready := least(); slices.Min(ready) < 1 {
+		t.Errorf("%d endpoints were ready at the worst, want 1: %v", slices.Min(ready), ready)
 	}
 	s.noneLost()
 	s.toldOnce()

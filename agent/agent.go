@@ -180,6 +180,8 @@ func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {
 		a.Log.InfoContext(ctx, "Saw pod leave", about...)
 	case pod.Path == drain.Lost || pod.Path == drain.CalledOff:
 		a.Log.InfoContext(ctx, "Left pod behind", about...)
+	case pod.ToldByOthers:
+		a.Log.InfoContext(ctx, "Saw that others had told pod to stop", about...)
 	default:
 		a.Log.InfoContext(ctx, "Told pod to stop", about...)
 	}

@@ -133,7 +133,7 @@ func (m *drainMetrics) reportedPod(move drain.Move, pod drain.PodOutcome, seen t
 	m.pods.WithLabelValues(string(pod.Path)).Inc()
 	m.retries.Add(float64(max(0, pod.Tries-1)))
 	switch {
-	case move.Action == drain.Await:
+	case pod.ToldByOthers:
 		// Others had told it, with a grace that nobody here chose.
 	case pod.ToldAt.IsZero() && pod.Path == drain.Lost:
 		m.graces.WithLabelValues(noGrace).Inc()

@@ -136,7 +136,7 @@ func TestAPodThatOthersHadToldCountsForNoGrace(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		report := drain.Report{
 			Plan: drain.Plan{Deadline: at(120), Moves: []drain.Move{{Action: drain.Await, ForceAt: at(85)}}},
-			Pods: []drain.PodOutcome{{Path: path, GraceWanted: 30}}, Ended: at(100),
+			Pods: []drain.PodOutcome{{Path: path, GraceWanted: 30, ToldByOthers: true}}, Ended: at(100),
 		}
 		NewMetrics(registry, nil).reported(Notice{FirstSeen: noon, Deadline: at(120)}, report)
 		got := series(t, registry)

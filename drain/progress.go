@@ -64,7 +64,7 @@ type sent struct {
 func newProgress(move Move) *progress {
 	p := &progress{Move: move, handOver: HandOverNever, out: PodOutcome{PodRef: move.PodRef, GraceWanted: move.GraceSeconds}}
 	if move.Action == Await {
-		p.phase, p.out.Path = told, AlreadyGone
+		p.leavesAlready()
 	}
 	return p
 }
@@ -305,7 +305,7 @@ func (p *progress) see(change Change, now time.Time) {
 		}
 		p.tell(now)
 	case p.phase != told && leaving:
-		p.phase, p.out.Path = told, AlreadyGone
+		p.leavesAlready()
 	}
 	switch ended := finished(change.Pod); {
 	case change.Gone && p.phase == told:
@@ -316,6 +316,11 @@ func (p *progress) see(change Change, now time.Time) {
 	case ended:
 		p.finish(Finished, now)
 	}
+}
+
+// leavesAlready notes that others have told the pod to stop.
+func (p *progress) leavesAlready() {
+	p.phase, p.out.Path, p.out.ToldByOthers = told, AlreadyGone, true
 }
 
 func (p *progress) finish(path Path, now time.Time) {

@@ -94,3 +94,28 @@ func TestADeletionThatIsRefusedForABudgetIsNotAskedInALoop(t *testing.T) {
 		})
 	}
 }
+
+func TestAPodThatOthersToldIsKnownAsSuch(t *testing.T) {
+	t.Parallel()
+	leaving := Change{Pod: newPod("a", terminating)}
+	cases := map[string]struct {
+		action Action
+		live   func(*progress)
+		want   bool
+	}{
+		"when it was on its way out before the plan":  {Await, func(*progress) {}, true},
+		"when it goes before it was asked":            {Evict, func(p *progress) { p.see(leaving, noon) }, true},
+		"but not when it was asked before":            {Evict, func(p *progress) { p.begin(sent{}); p.see(leaving, noon) }, false},
+		"and not when it ends by itself and is there": {Evict, func(p *progress) { p.see(Change{Pod: newPod("a", phaseOf(corev1.PodSucceeded))}, noon) }, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProgress(Move{Action: c.action, GraceSeconds: 30, ForceAt: noon.Add(time.Minute)})
+			c.live(p)
+			if p.out.ToldByOthers != c.want {
+				t.Errorf("told by others: %t, want %t", p.out.ToldByOthers, c.want)
+			}
+		})
+	}
+}

@@ -52,6 +52,9 @@ type PodOutcome struct {
 	// ToldAt is when the API server accepted the eviction or deletion; zero
 	// when it never did.
 	ToldAt time.Time `json:"toldAt,omitzero"`
+	// ToldByOthers is true when somebody else had told it before it was asked to
+	// leave.
+	ToldByOthers bool `json:"toldByOthers,omitempty"`
 	// GoneAt is when the watch saw the pod end; zero when it did not.
 	GoneAt time.Time `json:"goneAt,omitzero"`
 	// GraceWanted is the pod's own grace, GraceGiven what it was sent; zero

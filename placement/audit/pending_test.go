@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement"
+)
+
+func TestAPodThatWaitsOnOurRequirementsAloneIsReadmitted(t *testing.T) {
+	t.Parallel()
+	const spec = "match: {podSelector: {matchLabels: {app: dns}}}"
+	for name, c := range map[string]struct {
+		policy   string
+		metadata string
+		waited   time.Duration
+		node     string // the long-lived one, beside a spot node with room
+		change   func(*corev1.Pod)
+		known    bool // to every replica
+		deleted  bool
+	}{
+		"after a minute":                               {"{" + spec + "}", dnsOwner, 60 * time.Second, full, nil, true, true},
+		"not before":                                   {"{" + spec + "}", dnsOwner, 59 * time.Second, full, nil, true, false},
+		"not known much earlier":                       {"{" + spec + "}", dnsOwner, 44 * time.Second, full, nil, false, false},
+		"never where the policy requires it":           {"{mode: Required, " + spec + "}", dnsOwner, time.Hour, full, nil, false, false},
+		"later where the pool grows":                   {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 4 * time.Minute, full, nil, false, false},
+		"in the end where the pool should grow":        {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 5 * time.Minute, full, nil, true, true},
+		"later where a long-lived node seems to do":    {"{" + spec + "}", dnsOwner, 90 * time.Second, steady, nil, false, false},
+		"in the end where the scheduler will not have": {"{" + spec + "}", dnsOwner, 2 * time.Minute, steady, nil, true, true},
+		"without a policy, by its own annotation": {
+			"{match: {podSelector: {matchLabels: {app: other}}}}",
+			dnsOwner + ", annotations: {ebbtide.dev/placement: long-lived}", time.Minute, full, nil, true, true,
+		},
+		"not without a controller": {"{" + spec + "}", "annotations: {}", time.Hour, full, nil, false, false},
+		"not of a Job":             {"{" + spec + "}", "ownerReferences: [{apiVersion: batch/v1, kind: Job, name: x, uid: dns, controller: true}]", time.Hour, full, nil, false, false},
+		"not while it is gated": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
+			p.Status.Conditions[0].Reason = corev1.PodReasonSchedulingGated
+		}, false, false},
+		"not when it is ending": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
+			p.DeletionTimestamp = &metav1.Time{Time: noon}
+		}, false, false},
+		"not when its author keeps it off every node": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
+			p.Spec.NodeSelector = map[string]string{"zone": "nowhere"}
+		}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			waits := waiting(t, "dns-1", c.metadata, c.waited)
+			if c.change != nil {
+				c.change(waits)
+			}
+			view := View{
+				Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", c.policy)},
+				Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", c.node)},
+				Pods:     []*corev1.Pod{waits},
+			}
+			first := Audit(view, placement.Rules{}, noon, Memory{})
+			if len(first.Readmit) > 0 {
+				t.Error("it is deleted in the audit that noticed it first")
+			}
+			if known := slices.Contains(first.Memory.LatelyPending(), "dns"); known != c.known {
+				t.Errorf("known is %t, want %t", known, c.known)
+			}
+			second := Audit(view, placement.Rules{}, noon, first.Memory)
+			if deleted := len(second.Readmit) == 1; deleted != c.deleted {
+				t.Errorf("deleted is %t, want %t", deleted, c.deleted)
+			}
+		})
+	}
+}
+
+func TestThoseThatWaitLongestAreReadmittedFirst(t *testing.T) {
+	t.Parallel()
+	view := View{
+		Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", auto)},
+		Nodes:    []*corev1.Node{node(t, "spot-1", spot)},
+		Pods: []*corev1.Pod{
+			waiting(t, "b", dnsOwner, 2*time.Minute), waiting(t, "c", dnsOwner, 3*time.Minute), waiting(t, "a", dnsOwner, 2*time.Minute),
+		},
+	}
+	first := Audit(view, placement.Rules{}, noon, Memory{})
+	got := names(Audit(view, placement.Rules{}, noon, first.Memory).Readmit)
+	if diff := cmp.Diff([]string{"c", "a", "b"}, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+// A replica that was started after the pods were let in learns it from them, and for
+// no longer than one that was there.
+func TestAWorkloadIsKnownByThePodsThatWereLetIn(t *testing.T) {
+	t.Parallel()
+	letIn := running(t, "dns-1", "spot-1")
+	letIn.Annotations = map[string]string{placement.DecisionAnnotation: placement.Record{
+		Policy: "dns", Outcome: placement.PlacedPreferred, Reason: placement.PendingBefore,
+	}.String()}
+	letIn.CreationTimestamp = metav1.NewTime(noon)
+	view := View{Pods: []*corev1.Pod{letIn}}
+	for after, want := range map[time.Duration][]types.UID{0: {"dns"}, remembered - time.Second: {"dns"}, remembered: nil} {
+		if got := Audit(view, placement.Rules{}, noon.Add(after), Memory{}).Memory.LatelyPending(); !slices.Equal(got, want) {
+			t.Errorf("after %s it knows of %q, want %q", after, got, want)
+		}
+	}
+	known := Audit(view, placement.Rules{}, noon, Memory{}).Memory
+	if got := Audit(View{}, placement.Rules{}, noon.Add(remembered), known).Memory.LatelyPending(); len(got) > 0 {
+		t.Errorf("%q are remembered for too long", got)
+	}
+}

@@ -71,8 +71,9 @@ func entry(name string, options EntryOptions, operator metav1.LabelSelectorOpera
 		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 			{Key: corev1.LabelMetadataName, Operator: operator, Values: namespaces},
 		}},
-		ObjectSelector:          &metav1.LabelSelector{},
-		SideEffects:             new(admissionv1.SideEffectClassNone),
+		ObjectSelector: &metav1.LabelSelector{},
+		// An Event tells of a decision that somebody should act on; of a dry run there is none.
+		SideEffects:             new(admissionv1.SideEffectClassNoneOnDryRun),
 		TimeoutSeconds:          new(int32(webhookTimeoutSeconds)),
 		AdmissionReviewVersions: []string{"v1"},
 		// Another webhook may set the affinity after us.

@@ -1,0 +1,93 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/ebbtide/ebbtide/api/v1alpha1"
+)
+
+// FieldManager is the name under which the API server records what the auditor says.
+const FieldManager = "ebbtide-auditor"
+
+// maxReadmissions is how many pods are deleted after one audit. The next is a moment
+// later, and a mistake should be seen before it is everywhere.
+const maxReadmissions = 20
+
+// act does what findings ask for but the rescue. What fails is found again.
+func (r *Runner) act(ctx context.Context, found Findings) {
+	for i := range found.Policies {
+		if finding := &found.Policies[i]; finding.Changed {
+			if err := r.say(ctx, finding); err != nil && ctx.Err() == nil {
+				r.Log.WarnContext(ctx, "Left status of policy as it was", "policy", finding.Name, "err", err)
+			}
+		}
+	}
+	for _, readmission := range found.Readmit[:min(len(found.Readmit), maxReadmissions)] {
+		r.readmit(ctx, readmission)
+	}
+}
+
+// say writes the status of a policy. Server-side apply leaves the conditions of others
+// alone, and takes away what we said before and do not say any more.
+func (r *Runner) say(ctx context.Context, finding *PolicyFinding) error {
+	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&finding.Status)
+	if err != nil {
+		return fmt.Errorf("encoding the status of policy %q: %w", finding.Name, err)
+	}
+	policy := &unstructured.Unstructured{Object: map[string]any{"status": status}}
+	policy.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PlacementPolicy"))
+	policy.SetName(finding.Name)
+	written, err := r.Dynamic.Resource(v1alpha1.PlacementPolicies).ApplyStatus(ctx, finding.Name, policy,
+		metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil // it was deleted since
+	case err != nil:
+		return fmt.Errorf("writing the status of policy %q: %w", finding.Name, err)
+	}
+	if finding.Turned {
+		r.tellTurn(written, finding)
+	}
+	return nil
+}
+
+// tellTurn writes an Event when a policy begins or ceases to be safe.
+func (r *Runner) tellTurn(policy *unstructured.Unstructured, finding *PolicyFinding) {
+	safe := meta.FindStatusCondition(finding.Status.Conditions, v1alpha1.ConditionSafe)
+	if safe.Status == metav1.ConditionFalse {
+		r.Events.Eventf(policy, nil, corev1.EventTypeWarning, PodsOnSpot, "Audit", "%.900s", safe.Message)
+	} else {
+		r.Events.Eventf(policy, nil, corev1.EventTypeNormal, safe.Reason, "Audit", "no pod of the policy runs on a spot node")
+	}
+}
+
+// readmit deletes a pod that waits in vain. The resourceVersion is the one that was
+// judged: a pod that the scheduler has bound since is another case.
+func (r *Runner) readmit(ctx context.Context, readmission Readmission) {
+	pod := readmission.Pod
+	err := r.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion},
+	})
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		r.Metrics.readmissions[changed].Inc()
+	case errors.Is(err, context.Canceled):
+	case err != nil:
+		r.Metrics.readmissions[failed].Inc()
+		r.Log.WarnContext(ctx, "Left pod waiting", "pod", key(pod), "err", err)
+	default:
+		r.Metrics.readmissions[deleted].Inc()
+		r.Log.InfoContext(ctx, "Deleted pod that waited for a long-lived node", "pod", key(pod), "policy", readmission.Policy, "waited", readmission.Waited)
+		r.Events.Eventf(pod, nil, corev1.EventTypeWarning, "Readmitted", "Readmit",
+			"found no long-lived node for %.0f s; deleted, so that its controller makes one that may run on any node", readmission.Waited.Seconds())
+	}
+}

@@ -1,0 +1,222 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/ebbtide/ebbtide/placement"
+)
+
+const (
+	// auditPeriod is the time between two audits: much less than what a pod may wait,
+	// and much more than what an audit of ten thousand pods takes.
+	auditPeriod = 5 * time.Second
+	// The times of the lease are those of Kubernetes' own controllers. A leader that is
+	// lost is replaced within leaseDuration.
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
+// Runner audits a cluster again and again. Every replica looks, so that each webhook
+// knows which workloads lately waited; the one that leads acts.
+type Runner struct {
+	Cluster Cluster
+	Rules   placement.Rules
+	// Move moves one pod off its node; see [Mover.Move].
+	Move func(ctx context.Context, pod *corev1.Pod) (Moved, error)
+	// Client deletes pods that wait in vain; Dynamic writes what policies say.
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	// Lock is what the replicas elect their leader by.
+	Lock resourcelock.Interface
+	// Events is where people hear of what was done.
+	Events  events.EventRecorder
+	Metrics *Metrics
+	Log     *slog.Logger
+	// Period is the time between two audits; 0 is five seconds.
+	Period time.Duration
+	// Now is the clock that is held against the API server's times; nil is time.Now.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	memory Memory
+	// audited is true after the first audit.
+	audited bool
+}
+
+// LatelyPending lists the controllers whose pods our requirements lately left Pending,
+// for [placement.NewSnapshot]. It answers from memory.
+func (r *Runner) LatelyPending() []types.UID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.memory.LatelyPending()
+}
+
+// Ready fails until the first audit: a webhook beside one that has not looked might
+// require again what was found to be in vain.
+func (r *Runner) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.audited {
+		return errors.New("auditing the pods: no audit has ended so far")
+	}
+	return nil
+}
+
+// Run audits until ctx ends, and returns when nothing that it began is under way. It
+// fails at once when the lock cannot be used.
+func (r *Runner) Run(ctx context.Context) error {
+	terms := make(chan context.Context)
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: r.Lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		// A successor need not wait for the lease to end. What a leader was about when it
+		// let go is safe with two: deletions and evictions carry the pod's UID.
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(term context.Context) {
+				select {
+				case terms <- term:
+				case <-term.Done():
+				}
+			},
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("preparing the election of a leader: %w", err)
+	}
+	findings := make(chan Findings)
+	var running sync.WaitGroup
+	// Its Run ends with the term; a leader that lost the lease stands again.
+	running.Go(func() { wait.UntilWithContext(ctx, elector.Run, retryPeriod) })
+	running.Go(func() { r.audit(ctx, findings) })
+	running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case term := <-terms:
+				r.lead(term, findings) //nolint:contextcheck // the elector made the term of ctx
+			}
+		}
+	})
+	running.Wait()
+	return nil
+}
+
+// audit looks at the cluster once a period, and hands what it finds to a leader that
+// listens.
+func (r *Runner) audit(ctx context.Context, findings chan<- Findings) {
+	period := r.Period
+	if period == 0 {
+		period = auditPeriod
+	}
+	for {
+		found, err := r.auditOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "Missed an audit", "err", err)
+		}
+		if err == nil {
+			select {
+			case findings <- found:
+			default:
+			}
+		}
+		if pause(ctx, period) != nil {
+			return
+		}
+	}
+}
+
+func (r *Runner) auditOnce(ctx context.Context) (Findings, error) {
+	view, err := r.Cluster.View(ctx)
+	if err != nil {
+		return Findings{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := Audit(view, r.Rules, r.now(), r.memory)
+	r.memory, r.audited = found.Memory, true
+	r.Metrics.pods.found(found.Policies)
+	r.Metrics.success.SetToCurrentTime()
+	return found, nil
+}
+
+func (r *Runner) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
+
+// rescued is how the rescue of a pod has ended.
+type rescued struct {
+	Rescue
+	end Moved
+	err error
+}
+
+// lead acts on findings until the term ends. It returns when no rescue is under way.
+func (r *Runner) lead(term context.Context, findings <-chan Findings) {
+	r.Metrics.leading.Set(1)
+	defer r.Metrics.leading.Set(0)
+	r.Log.InfoContext(term, "Began to lead")
+	defer r.Log.InfoContext(term, "Ceased to lead")
+	var moving sync.WaitGroup
+	defer moving.Wait()
+	ended := make(chan rescued, 1)
+	// Busy while a rescue is under way, and for the next findings after it: they may be
+	// of an audit that has not seen how it ended.
+	busy, stale := false, false
+	for {
+		select {
+		case <-term.Done():
+			return
+		case end := <-ended:
+			r.hear(term, end)
+			busy, stale = false, true
+		case found := <-findings:
+			r.act(term, found)
+			if found.Rescue == nil || busy || stale {
+				stale = false
+				continue
+			}
+			busy = true
+			moving.Go(func() {
+				end, err := r.Move(term, found.Rescue.Pod)
+				ended <- rescued{*found.Rescue, end, err}
+			})
+		}
+	}
+}
+
+// hear takes in how a rescue has ended.
+func (r *Runner) hear(ctx context.Context, moved rescued) {
+	r.Metrics.rescues[moved.end].Inc()
+	pod := moved.Pod
+	if moved.end.OK() {
+		r.Log.InfoContext(ctx, "Rescued pod", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end)
+		r.Events.Eventf(pod, nil, corev1.EventTypeNormal, "Rescued", "Rescue", "moved off spot node %q (%s)", pod.Spec.NodeName, moved.end)
+		return
+	}
+	r.mu.Lock()
+	r.memory = r.memory.Failed(pod, r.now())
+	r.mu.Unlock()
+	r.Log.WarnContext(ctx, "Left pod on its spot node", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end, "err", moved.err)
+	r.Events.Eventf(pod, nil, corev1.EventTypeWarning, "RescueFailed", "Rescue",
+		"not moved off spot node %q (%s); tried again in %s", pod.Spec.NodeName, moved.end, workloadPause)
+}

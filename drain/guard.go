@@ -73,6 +73,9 @@ type guard struct {
 	// others; hold is the end of the present wait.
 	window time.Duration
 	hold   time.Time
+	// foreign is whether it was seen to let go a pod that this drain did not ask for,
+	// or was short of healthy pods before the drain asked for any.
+	foreign bool
 }
 
 // newGuard reads a budget. One that is short of healthy pods before anything was
@@ -84,6 +87,7 @@ func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time, spread func(time
 	}
 	g.learn(pdb, now, spread)
 	if pdb.Status.CurrentHealthy < pdb.Status.ExpectedPods {
+		g.foreign = true
 		g.share(now, spread)
 	}
 	return g
@@ -125,6 +129,7 @@ func (g *guard) recognise(
 ) {
 	for name := range disrupted {
 		if _, ours := g.asked[name]; !ours {
+			g.foreign = true
 			g.share(now, spread)
 			continue
 		}
@@ -214,6 +219,7 @@ func (g *guard) begin(name string, now time.Time) {
 // as took.
 func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.Time, spread func(time.Duration) time.Duration) {
 	delete(g.underWay, name)
+	shared := g.shared()
 	switch verdict {
 	case Accepted:
 		// One more for each round that passed as a whole.
@@ -245,7 +251,7 @@ func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.T
 	}
 	switch {
 	case took < slowReply:
-	case g.shared() || verdict == BudgetContended:
+	case shared || verdict == BudgetContended:
 		g.limit, g.passed = max(1, g.limit/2), 0
 	default:
 		// The conflict was with the budget's controller or another call of this

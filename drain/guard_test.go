@@ -85,6 +85,7 @@ func TestCallsOfOneBudgetAreLimited(t *testing.T) {
 		"ten at the most":                               {times(1000, passed), 10},
 		"half after a conflict":                         {append(times(1000, passed), conflict), 5},
 		"as many after a slow reply, where it is alone": {append(times(1000, passed), slow), 10},
+		"as many after a slow refusal of its own":       {append(times(1000, passed), reply{BudgetClosed, slowReply}), 10},
 		"never less than one":                           {times(9, conflict), 1},
 		"two again after one that passed":               {append(times(9, conflict), passed), 2},
 		"a round begins anew after a slow reply":        {[]reply{passed, slow, passed}, 2},
@@ -108,7 +109,7 @@ func TestASlowReplyHalvesTheCallsOfABudgetThatOthersUse(t *testing.T) {
 	g := newGuard(allowing(5000), noon, atOnce)
 	g.calls(atOnce, times(1000, reply{Accepted, 20 * time.Millisecond})...)
 	g.learn(allowing(4000, letGo("not-ours", "nor-this", "nor-that")), noon, atOnce)
-	g.calls(atOnce, reply{BudgetClosed, slowReply})
+	g.calls(atOnce, reply{Accepted, slowReply})
 	if g.limit != mostAtOnce/2 {
 		t.Errorf("%d at a time, want %d", g.limit, mostAtOnce/2)
 	}

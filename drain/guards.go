@@ -42,14 +42,14 @@ func (r *run) learn(change BudgetChange, now time.Time) {
 	}
 }
 
-// lookAround slows down at the first sign of others at work on the budgets of
-// this drain.
+// lookAround slows down at the first sign of others at work on the budgets of this
+// drain; what a drain does itself is none.
 func (r *run) lookAround() {
 	if r.crowded {
 		return
 	}
 	for _, p := range r.moves {
-		if len(p.guards) == 1 && p.guards[0].shared() {
+		if len(p.guards) == 1 && p.guards[0].foreign {
 			r.crowded = true
 			r.pace.crowded()
 			return

@@ -25,8 +25,8 @@ type Node interface {
 type Mover struct {
 	Node   Node
 	Policy Policy
-	// Concurrency is how many calls are under way at a time, at most and at least
-	// 1; how many there really are depends on how the API server copes. Calls at a
+	// Concurrency bounds how many calls are under way at a time, at least 1; how
+	// many there are depends on how the API server copes. Calls at a
 	// pod's latest moment may double it: they are never kept waiting by evictions
 	// that hang.
 	Concurrency int
@@ -88,6 +88,7 @@ func (m *Mover) Move(
 	defer r.calls.Wait()
 	defer cancel()
 
+	r.hurryAt = time.Now().Add(uncordonedFor)
 	if m.Pods != nil {
 		r.blindUntil = time.Now().Add(budgetWait)
 	}
@@ -136,10 +137,15 @@ type run struct {
 	plan       Plan
 	moves      []*progress
 	cordonedAt time.Time
-	inFlight   int
-	pace       pace
-	crowded    bool
-	results    chan result
+	// hurryAt is when a cordon that has had no success is not waited for any more.
+	hurryAt time.Time
+	// inFlight counts the calls under way, guarded those of pods that may have a
+	// budget.
+	inFlight, guarded int
+	pace              pace
+	// crowded is whether others were seen at work.
+	crowded bool
+	results chan result
 	// told gets the pods that were told the deadline, or could not be.
 	told chan *progress
 	// handOvers gets the ends of hand-overs.
@@ -207,9 +213,12 @@ func (r *run) start(ctx context.Context, budget Budget, now time.Time) time.Time
 	if settled := r.cordonedAt.Add(settle); !r.cordonedAt.IsZero() && settled.After(now) {
 		end = earliest(end, settled)
 	}
+	if r.cordonedAt.IsZero() && r.hurryAt.After(now) {
+		end = earliest(end, r.hurryAt)
+	}
 	for {
 		chosen, next := r.choose(now)
-		if chosen == nil || !r.room(chosen, now) {
+		if chosen == nil {
 			return earliest(end, next)
 		}
 		r.call(ctx, chosen, budget, now)
@@ -241,6 +250,9 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 				continue
 			}
 		}
+		if !r.room(p, now) {
+			continue // until a call has ended
+		}
 		if chosen == nil || p.before(chosen, now) {
 			chosen = p
 		}
@@ -248,16 +260,24 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 	return chosen, next
 }
 
+// room says whether another call may begin now. Pods with a budget and pods without
+// one do not stand in each other's way: only the former sleep after conflicts.
 func (r *run) room(p *progress, now time.Time) bool {
-	limit := r.pace.limit
-	switch {
-	case p.late(now):
-		limit = 2 * r.pace.most
-	case r.cordonedAt.IsZero():
+	if p.late(now) {
+		return r.inFlight < 2*r.pace.most
+	}
+	limit, busy := r.pace.limit, r.guarded
+	if r.cordonedAt.IsZero() && now.Before(r.hurryAt) {
 		limit = min(limit, uncordonedCalls)
 	}
-	return r.inFlight < limit
+	if !r.mayContend(p) {
+		busy = r.inFlight - r.guarded
+	}
+	return busy < limit && r.inFlight < r.pace.most
 }
+
+// mayContend says whether the pod may have a budget.
+func (r *run) mayContend(p *progress) bool { return !r.budgetsKnown || len(p.guards) > 0 }
 
 // call asks the pod to leave, in a goroutine that reports to results.
 func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Time) {
@@ -266,8 +286,12 @@ func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Tim
 		call.guard = p.guards[0]
 		call.guard.begin(p.Name, now)
 	}
+	call.contends = r.mayContend(p)
 	p.begin(call)
 	r.inFlight++
+	if call.contends {
+		r.guarded++
+	}
 	evicting, cancel := context.WithCancelCause(ctx)
 	if !call.force {
 		r.limits[p] = time.AfterFunc(p.patience(r.budgetsKnown, now), func() { cancel(errNoReply) })
@@ -304,6 +328,9 @@ func (r *run) force(ctx context.Context, pod PodRef, grace time.Duration) error 
 // hear takes in the reply to a call.
 func (r *run) hear(reply result, now time.Time) {
 	r.inFlight--
+	if reply.contends {
+		r.guarded--
+	}
 	p := reply.of
 	if limit := r.limits[p]; limit != nil {
 		limit.Stop()

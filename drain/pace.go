@@ -7,15 +7,17 @@ const (
 	// sees no other, and crowdedCalls where it does.
 	firstCalls   = 8
 	crowdedCalls = 3
-	// uncordonedCalls is how many are under way while the node is not cordoned yet:
-	// whatever fills the API server then keeps the cordon waiting, and every pod that
-	// is bound meanwhile has to leave again.
+	// uncordonedCalls is how many are under way while the node is not cordoned yet,
+	// for uncordonedFor at the most: whatever fills the API server then keeps the
+	// cordon waiting, and every pod that is bound meanwhile has to leave again. A
+	// cordon that fails must not hold up the drain.
 	uncordonedCalls = 1
+	uncordonedFor   = 5 * time.Second
 )
 
-// pace is how many calls a drain has under way over all budgets. It starts small
-// and doubles with every round that went well, as TCP's slow start does: fifty
-// drains that begin at once with all they have fill the seats that the API
+// pace is how many calls a drain has under way over all budgets. It starts small and
+// doubles with every round that went well, until the first sign of too much; from
+// then on it grows by one a round, as TCP does. Fifty drains that begin at once with all they have fill the seats that the API
 // server's priority and fairness has for them, with evictions that sleep after
 // their conflicts, and then not even a cordon comes through. It takes no clock.
 type pace struct {

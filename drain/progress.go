@@ -57,8 +57,10 @@ type sent struct {
 	force bool
 	grace time.Duration
 	at    time.Time
-	// guard is the budget that it was asked of, nil when there is none.
-	guard *guard
+	// guard is the budget that it was asked of, nil when there is none; contends is
+	// whether there may be one.
+	guard    *guard
+	contends bool
 }
 
 func newProgress(move Move) *progress {
@@ -150,8 +152,8 @@ func (p *progress) mustForce(now time.Time) bool {
 // patience is how long an eviction may take: not past the pod's latest moment,
 // as far as that leaves time for a reply at all. An API server that is busy with
 // a contended budget goes on when the caller has given up, spends a disruption
-// and deletes nothing; it gets the time that it takes to say so, unless the pod is
-// known to have no budget: known is whether all budgets are.
+// and deletes nothing; it gets the time that it takes to say so, unless no budget
+// is known to hold the pod back, and known says that all budgets are.
 func (p *progress) patience(known bool, now time.Time) time.Duration {
 	if p.late(now) {
 		return urgentTimeout
@@ -164,20 +166,24 @@ func (p *progress) patience(known bool, now time.Time) time.Duration {
 }
 
 // strains says whether the reply shows that too many calls are under way: the API
-// server says so or does not answer, or calls of several drains are in each
-// other's way. Where a drain is alone with a budget, its conflicts are with the
-// budget's controller, and they say nothing of other budgets.
+// server says so or does not answer, or calls of several drains are in each other's
+// way. A slow reply alone does not: the way to the API server may be long, a webhook
+// may take its time, and where a drain is alone with a budget its conflicts are with
+// the budget's controller. The budget has heard of the reply: after two that were
+// accepted, a sign of others has faded.
 func (s sent) strains(verdict Verdict, now time.Time) bool {
 	switch verdict {
-	case Overloaded, Unreachable:
-		return true
-	case BudgetContended:
+	case Overloaded, Unreachable, BudgetContended:
 		return true
 	case BudgetClosed, BudgetStale:
 		return false
 	case Accepted, Gone, OtherPod, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized:
 	}
-	return now.Sub(s.at) >= slowReply && (s.guard == nil || s.guard.shared())
+	if s.guard == nil {
+		// Asked before its budget was known, if it has one: the news is late.
+		return s.contends && now.Sub(s.at) >= slowReply
+	}
+	return s.guard.shared() && now.Sub(s.at) >= slowReply
 }
 
 // begin notes a call.

@@ -102,8 +102,10 @@ func Classify(err error) Reply {
 		return forbidden(status)
 	case http.StatusInternalServerError:
 		return internal(status)
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway:
+	case http.StatusServiceUnavailable:
 		return Reply{Overloaded, retryAfter(status)}
+	case http.StatusGatewayTimeout, http.StatusBadGateway:
+		return timedOut(status)
 	default:
 		// 422 of a validating admission policy, and whatever is not foreseen.
 		return Reply{Denied, deniedDelay}
@@ -121,6 +123,15 @@ func conflict(status metav1.Status) Reply {
 		}
 	}
 	return Reply{BudgetContended, contendedDelay}
+}
+
+// timedOut: the eviction handler says so of a budget's write that lost twenty
+// times. Anybody else who says so does not know what became of the call.
+func timedOut(status metav1.Status) Reply {
+	if strings.Contains(status.Message, "due to conflicts") {
+		return Reply{Overloaded, retryAfter(status)}
+	}
+	return Reply{Unreachable, overloadedDelay}
 }
 
 // tooMany: only a 429 with the cause DisruptionBudget speaks of a budget; any

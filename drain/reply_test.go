@@ -139,7 +139,7 @@ func TestEachReplyOfTheAPIServerHasItsMeaning(t *testing.T) {
 		"500 of two budgets on one pod":                        {twoBudgets(), Reply{BudgetNeverOpens, 0}},
 		"500 of a webhook that cannot be called":               {webhookUnreachable(), Reply{Denied, 2 * time.Second}},
 		"500 of an API server in trouble":                      {apierrors.NewInternalError(errors.New("etcdserver: no leader")), Reply{Overloaded, time.Second}},
-		"502 of a load balancer before the API server":         {plainText(502, 0, "bad gateway"), Reply{Overloaded, time.Second}},
+		"502 of a load balancer before the API server":         {plainText(502, 0, "bad gateway"), Reply{Unreachable, time.Second}},
 		"503 of an API server that is shutting down":           {apierrors.NewServiceUnavailable("apiserver is shutting down"), Reply{Overloaded, time.Second}},
 		"504 of a budget's write that timed out":               {apierrors.NewTimeoutError("couldn't update PodDisruptionBudget \"web\" due to conflicts", 10), Reply{Overloaded, 5 * time.Second}},
 		"403 of a namespace that is ending":                    {namespaceEnding(), Reply{NamespaceEnding, 0}},

@@ -52,8 +52,8 @@ type PodOutcome struct {
 	// ToldAt is when the API server accepted the eviction or deletion; zero
 	// when it never did.
 	ToldAt time.Time `json:"toldAt,omitzero"`
-	// ToldByOthers is true when somebody else had told it before it was asked to
-	// leave.
+	// ToldByOthers is true when somebody else had told it before a call of ours was
+	// accepted.
 	ToldByOthers bool `json:"toldByOthers,omitempty"`
 	// GoneAt is when the watch saw the pod end; zero when it did not.
 	GoneAt time.Time `json:"goneAt,omitzero"`

@@ -175,7 +175,7 @@ func (p *progress) mayHandOver(now time.Time) time.Time {
 		return far(now)
 	}
 	at := p.handAgain
-	if len(p.guards) == 1 && p.guards[0].closed() {
+	if len(p.guards) == 1 && p.guards[0].closed() && !p.guards[0].tight && p.handOver != HandOverAlways {
 		at = latest(at, p.guards[0].closedSince.Add(blockedFor))
 	}
 	if !at.After(now) {

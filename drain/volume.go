@@ -116,7 +116,9 @@ func claimsOf(pod *corev1.Pod) []string {
 // read asks for the volume of a claim until it knows or ctx ends.
 func (a *Attachments) read(ctx context.Context, namespace, claim string) {
 	for a.reading.acquire(ctx) == nil {
-		volume, err := a.volume(ctx, namespace, claim)
+		asking, cancel := context.WithTimeout(ctx, callTimeout)
+		volume, err := a.volume(asking, namespace, claim)
+		cancel()
 		a.reading.release()
 		if err == nil {
 			a.update(func() {

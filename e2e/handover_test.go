@@ -51,6 +51,11 @@ func (s *scene) leastReady(service string, want int) func() []int {
 		s.t.Fatalf("Service %q never had %d ready endpoints", service, want)
 	}
 	return func() []int {
+		select {
+		case <-done:
+			s.t.Error("the watch of the endpoints ended before the test did")
+		default:
+		}
 		cancel()
 		<-done
 		return ready

@@ -6,10 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Options say which agent to run. All but Config and Args are required.
@@ -64,9 +61,8 @@ func checkEndpoint(endpoint string) error {
 	return nil
 }
 
-// writeConfig writes the configuration into a new file in o.Dir: agents that follow
-// one another do not share it.
-func (o Options) writeConfig() (path string, err error) {
+// config is what the agent's file says.
+func (o Options) config() (map[string]any, error) {
 	config := maps.Clone(o.Config)
 	if config == nil {
 		config = map[string]any{}
@@ -75,23 +71,11 @@ func (o Options) writeConfig() (path string, err error) {
 	if given, set := config["aws"]; set {
 		group, is := given.(map[string]any)
 		if _, named := group["endpoint"]; !is || named {
-			return "", errors.New("checking options: Config may set fields of aws, but for the endpoint")
+			return nil, errors.New("checking options: Config may set fields of aws, but for the endpoint")
 		}
 		aws = maps.Clone(group)
 	}
 	aws["endpoint"] = o.Endpoint
 	config["aws"] = aws
-	content, err := yaml.Marshal(config)
-	if err != nil {
-		return "", fmt.Errorf("encoding configuration: %w", err)
-	}
-	file, err := os.CreateTemp(o.Dir, "agent-*.yaml")
-	if err != nil {
-		return "", fmt.Errorf("creating configuration: %w", err)
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return "", fmt.Errorf("writing %q: %w", file.Name(), err)
-	}
-	return file.Name(), nil
+	return config, nil
 }

@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Checked is what became of an agent that was asked to check its configuration.
+// Checked is what became of a program that was asked to check its configuration.
 type Checked struct {
 	ExitCode       int
 	Stdout, Stderr string
@@ -17,9 +17,9 @@ type Checked struct {
 
 const checkFlag = "check-config"
 
-// Check lets the agent's program read flags and file as it would at a start, and end.
-// It starts no agent, so that args may say anything but that it should; env is the
-// whole environment ("NODE_NAME=spot-1"). The error says why there is no exit code.
+// Check lets a program read flags and file as it would at a start, and end. It does
+// none of the program's work, so that args may say anything but that it should; env is
+// the whole environment ("NODE_NAME=spot-1"). The error says why there is no exit code.
 func Check(ctx context.Context, binary string, env []string, args ...string) (Checked, error) {
 	for _, arg := range args {
 		if strings.HasPrefix(strings.TrimLeft(arg, "-"), checkFlag) {

@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 // Memory is how much memory a process has, in bytes.
 type Memory struct {

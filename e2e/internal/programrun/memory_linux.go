@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 import (
 	"bufio"
@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Memory reads how much memory the agent has, from /proc/PID/smaps_rollup.
-func (a *Agent) Memory() (Memory, error) {
-	path := fmt.Sprintf("/proc/%d/smaps_rollup", a.PID())
+// Memory reads how much memory the program has, from /proc/PID/smaps_rollup.
+func (p *Program) Memory() (Memory, error) {
+	path := fmt.Sprintf("/proc/%d/smaps_rollup", p.PID())
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return Memory{}, fmt.Errorf("reading the agent's memory: %w", err)
+		return Memory{}, fmt.Errorf("reading the memory of %s: %w", p.name, err)
 	}
 	memory, err := parseRollup(content)
 	if err != nil {

@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 import (
 	"bufio"
@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-func TestAnAgentDiesWithItsStarter(t *testing.T) {
+func TestAProgramDiesWithItsStarter(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	starter := exec.CommandContext(t.Context(), self, asStarter)
-	starter.Env = append(os.Environ(), "STAND_IN="+standIn, "DIR="+t.TempDir())
+	starter.Env = append(os.Environ(), "STAND_IN="+Binary(t, standIn, Race), "DIR="+t.TempDir())
 	output, err := starter.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -47,16 +47,16 @@ func TestAnAgentDiesWithItsStarter(t *testing.T) {
 	for alive(t, pid) {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("agent %d outlives its starter", pid)
+			t.Fatalf("program %d outlives its starter", pid)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-func TestMemoryIsThatOfTheAgent(t *testing.T) {
+func TestMemoryIsThatOfTheProgram(t *testing.T) {
 	t.Parallel()
-	a := New(t, optionsFor(t))
-	memory, err := a.Memory()
+	p := start(t)
+	memory, err := p.Memory()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// Record is one line of the agent's log.
+// Record is one line of a program's log.
 type Record struct {
-	// Time is when the agent wrote it, by the clock that it shares with us.
+	// Time is when the program wrote it, by the clock that it shares with us.
 	Time    time.Time
 	Level   string
 	Message string
@@ -47,22 +47,22 @@ func (r Record) Text(key string) string {
 	return string(r.fields[key])
 }
 
-// Records returns what the agent has logged so far.
-func (a *Agent) Records() []Record {
-	records, _, _ := a.log.after(0)
+// Records returns what the program has logged so far.
+func (p *Program) Records() []Record {
+	records, _, _ := p.log.after(0)
 	return slices.Clone(records)
 }
 
-// Output returns everything that the agent has written so far, lines that are no log
+// Output returns everything that the program has written so far, lines that are no log
 // records too: a panic, or what the race detector has to say.
-func (a *Agent) Output() string { return a.log.output() }
+func (p *Program) Output() string { return p.log.output() }
 
-// Log yields what the agent has logged so far and then each record as it comes, until
-// ctx or the agent has ended.
-func (a *Agent) Log(ctx context.Context) iter.Seq[Record] {
+// Log yields what the program has logged so far and then each record as it comes, until
+// ctx or the program has ended.
+func (p *Program) Log(ctx context.Context) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		for read := 0; ; {
-			records, more, ended := a.log.after(read)
+			records, more, ended := p.log.after(read)
 			for _, record := range records {
 				if !yield(record) {
 					return
@@ -82,20 +82,20 @@ func (a *Agent) Log(ctx context.Context) iter.Seq[Record] {
 }
 
 // WaitLog returns the first record with that message, an old one too.
-func (a *Agent) WaitLog(ctx context.Context, message string) (Record, error) {
-	record, err := a.WaitRecord(ctx, func(r Record) bool { return r.Message == message })
+func (p *Program) WaitLog(ctx context.Context, message string) (Record, error) {
+	record, err := p.WaitRecord(ctx, func(r Record) bool { return r.Message == message })
 	if err != nil {
 		return record, fmt.Errorf("waiting for log line %q: %w", message, err)
 	}
 	return record, nil
 }
 
-var errEnded = errors.New("the agent has ended")
+var errEnded = errors.New("the program has ended")
 
 // WaitRecord returns the first record that matches, an old one too. When ctx or the
-// agent ends first, the error says so and quotes the last lines.
-func (a *Agent) WaitRecord(ctx context.Context, match func(Record) bool) (Record, error) {
-	for record := range a.Log(ctx) {
+// program ends first, the error says so and quotes the last lines.
+func (p *Program) WaitRecord(ctx context.Context, match func(Record) bool) (Record, error) {
+	for record := range p.Log(ctx) {
 		if match(record) {
 			return record, nil
 		}
@@ -104,7 +104,7 @@ func (a *Agent) WaitRecord(ctx context.Context, match func(Record) bool) (Record
 	if ctx.Err() != nil {
 		why = context.Cause(ctx)
 	}
-	return Record{}, fmt.Errorf("%w; its last lines: %s", why, lastLines(a.Output(), 3))
+	return Record{}, fmt.Errorf("%w; its last lines: %s", why, lastLines(p.Output(), 3))
 }
 
 func lastLines(output string, n int) string {
@@ -112,7 +112,7 @@ func lastLines(output string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], " | ")
 }
 
-// recorder takes the agent's output apart.
+// recorder takes a program's output apart.
 type recorder struct {
 	mu      sync.Mutex
 	all     bytes.Buffer

@@ -1,5 +1,6 @@
-// Command fakeagent stands in for the agent in the tests of agentrun: it takes the
-// same flags and shows the same surface, and does what its test wants to see.
+// Command fakeprogram stands in for the programs of this repository in the tests of
+// what starts them: it takes their flags and shows their surface, and does what its
+// test wants to see.
 package main
 
 import (
@@ -23,6 +24,7 @@ func main() {
 	listen := flag.String("listen", "", "")
 	check := flag.Bool("check-config", false, "")
 	fail := flag.Bool("fail", false, "end before listening")
+	reviews := flag.String("reviews", "", "say that reviews are served there")
 	flag.Parse()
 	if *check {
 		fmt.Fprintln(os.Stdout, "node", *node, "environment", os.Environ())
@@ -45,6 +47,9 @@ func main() {
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	log.Info("Listening", "address", listener.Addr().String())
+	if *reviews != "" {
+		log.Info("Listening", "for", "reviews", "address", *reviews)
+	}
 	fmt.Fprintln(os.Stderr, "a line that is no record")
 	log.Info("Started", "node", *node, "kubeconfig", *kubeconfig, "config", string(content), "environment", strings.Join(os.Environ(), " "), "count", 7)
 

@@ -1,6 +1,6 @@
 //go:build race
 
-package agentrun
+package programrun
 
 // Race says whether this program was built with the race detector.
 const Race = true

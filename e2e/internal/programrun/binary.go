@@ -1,4 +1,4 @@
-package agentrun
+package programrun
 
 import (
 	"bytes"
@@ -6,22 +6,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"sync"
 	"testing"
 )
 
-const agentPackage = "github.com/ebbtide/ebbtide/cmd/ebbtide-agent"
-
-// Build builds the agent into dir and returns the program's path. With race it has
+// Build builds the program of a package into dir and returns its path. With race it has
 // Go's race detector, which needs a C compiler and makes memory figures worthless.
 // The working folder has to be inside the module, as it is in every test.
-func Build(ctx context.Context, dir string, race bool) (string, error) {
-	return build(ctx, dir, agentPackage, race)
-}
-
-func build(ctx context.Context, dir, pkg string, race bool) (string, error) {
-	program := filepath.Join(dir, "ebbtide-agent")
+func Build(ctx context.Context, dir, pkg string, race bool) (string, error) {
+	program := filepath.Join(dir, path.Base(pkg))
 	args := []string{"build", "-o", program}
 	environment := os.Environ()
 	if race {
@@ -42,7 +37,12 @@ var suite struct {
 	sync.Mutex
 	managed bool
 	dir     string
-	built   map[bool]result // by race
+	built   map[build]result
+}
+
+type build struct {
+	pkg  string
+	race bool
 }
 
 type result struct {
@@ -50,9 +50,7 @@ type result struct {
 	err     error
 }
 
-// Suite wraps a package's tests so that what [Binary] built is removed after them:
-//
-//	func TestMain(m *testing.M) { lab.Main(agentrun.Suite(m)) }
+// Suite wraps a package's tests so that what [Binary] built is removed after them.
 func Suite(m interface{ Run() int }) interface{ Run() int } { return tests{m} }
 
 type tests struct{ inner interface{ Run() int } }
@@ -69,30 +67,30 @@ func (s tests) Run() int {
 		return code
 	}
 	if err := os.RemoveAll(suite.dir); err != nil {
-		_, _ = fmt.Fprintf(os.Stderr, "agentrun: removing %q: %v\n", suite.dir, err)
+		_, _ = fmt.Fprintf(os.Stderr, "programrun: removing %q: %v\n", suite.dir, err)
 		return max(code, 1)
 	}
 	return code
 }
 
-// Binary returns the agent's program and builds it at the first call in a test
-// binary. With [Race] it has the race detector if the test has. The package's
-// TestMain has to use [Suite].
-func Binary(t testing.TB, race bool) string {
+// Binary returns the program of a package and builds it at the first call in a test
+// binary. The package's TestMain has to use [Suite].
+func Binary(t testing.TB, pkg string, race bool) string {
 	t.Helper()
 	suite.Lock()
 	defer suite.Unlock()
 	if !suite.managed {
-		t.Fatal("agentrun.Binary needs a TestMain with agentrun.Suite, or nobody removes the program")
+		t.Fatal("programrun.Binary needs a TestMain with Suite, or nobody removes the program")
 	}
-	built, known := suite.built[race]
+	wanted := build{pkg, race}
+	built, known := suite.built[wanted]
 	if !known {
 		// Not the test's context: the program outlives the test.
-		built.program, built.err = buildForSuite(context.WithoutCancel(t.Context()), race)
+		built.program, built.err = buildForSuite(context.WithoutCancel(t.Context()), wanted)
 		if suite.built == nil {
-			suite.built = map[bool]result{}
+			suite.built = map[build]result{}
 		}
-		suite.built[race] = built
+		suite.built[wanted] = built
 	}
 	if built.err != nil {
 		t.Fatal(built.err)
@@ -100,17 +98,17 @@ func Binary(t testing.TB, race bool) string {
 	return built.program
 }
 
-func buildForSuite(ctx context.Context, race bool) (string, error) {
+func buildForSuite(ctx context.Context, wanted build) (string, error) {
 	if suite.dir == "" {
-		dir, err := os.MkdirTemp("", "ebbtide-agentrun-*")
+		dir, err := os.MkdirTemp("", "ebbtide-programrun-*")
 		if err != nil {
-			return "", fmt.Errorf("creating a folder for the agent: %w", err)
+			return "", fmt.Errorf("creating a folder for programs: %w", err)
 		}
 		suite.dir = dir
 	}
-	dir := filepath.Join(suite.dir, fmt.Sprintf("race-%t", race))
+	dir := filepath.Join(suite.dir, fmt.Sprintf("race-%t", wanted.race))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("creating a folder for the agent: %w", err)
+		return "", fmt.Errorf("creating a folder for programs: %w", err)
 	}
-	return Build(ctx, dir, race)
+	return Build(ctx, dir, wanted.pkg, wanted.race)
 }

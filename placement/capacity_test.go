@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // nodeOf reads a node from YAML; it is Ready and has room for 10 pods unless it says
@@ -69,12 +71,12 @@ func TestANodeCountsIfThePodCouldRunThere(t *testing.T) {
 			t.Parallel()
 			var running []*corev1.Pod
 			for _, text := range c.running {
-				pod := podOf(t, text)
+				pod := placementtest.Pod(t, text)
 				pod.Spec.NodeName = "n1"
 				running = append(running, pod)
 			}
 			states := NodeStates([]*corev1.Node{nodeOf(t, "n1", c.node)}, running)
-			if got := NewSnapshot(Rules{}, states, nil).LongLivedNodes(podOf(t, c.pod), 2); got != c.want {
+			if got := NewSnapshot(Rules{}, states, nil).LongLivedNodes(placementtest.Pod(t, c.pod), 2); got != c.want {
 				t.Errorf("%d nodes could run it, want %d", got, c.want)
 			}
 		})
@@ -85,7 +87,7 @@ func TestCountingStopsAtEnough(t *testing.T) {
 	t.Parallel()
 	nodes := []*corev1.Node{nodeOf(t, "a", "{}"), nodeOf(t, "b", "{}"), nodeOf(t, "c", "{}")}
 	snapshot := NewSnapshot(Rules{}, NodeStates(nodes, nil), nil)
-	if got := snapshot.LongLivedNodes(podOf(t, "{}"), 2); got != 2 {
+	if got := snapshot.LongLivedNodes(placementtest.Pod(t, "{}"), 2); got != 2 {
 		t.Errorf("counted %d, want 2", got)
 	}
 }
@@ -93,7 +95,7 @@ func TestCountingStopsAtEnough(t *testing.T) {
 func TestReckoningLeavesTheNodesAsTheyAre(t *testing.T) {
 	t.Parallel()
 	node := nodeOf(t, "n1", "{}")
-	pod := podOf(t, cpuPod)
+	pod := placementtest.Pod(t, cpuPod)
 	pod.Spec.NodeName = "n1"
 	before := node.DeepCopy()
 	states := NodeStates([]*corev1.Node{node}, []*corev1.Pod{pod})
@@ -109,7 +111,7 @@ func TestAPodIsBlockedByOurRequirementsAlone(t *testing.T) {
 	t.Parallel()
 	policies := casePolicies(t)
 	place := func(text string) *corev1.Pod {
-		pod := podOf(t, text)
+		pod := placementtest.Pod(t, text)
 		return Decide(pod, Namespace{}, policies, Rules{}, nil).Apply(pod)
 	}
 	spot := nodeOf(t, "spot", "metadata: {labels: {lifecycle: spot, zone: a}}")
@@ -126,7 +128,7 @@ func TestAPodIsBlockedByOurRequirementsAlone(t *testing.T) {
 		"no node has room":                       {place(required), []*corev1.Node{full}, false},
 		"the author's own terms keep it off":     {place(required + terms("[{matchExpressions: [{key: zone, operator: In, values: [b]}]}]")), []*corev1.Node{spot}, false},
 		"a preference keeps nothing off":         {place(preferred), []*corev1.Node{spot}, false},
-		"the author's own selector keeps it off": {podOf(t, required+"spec: {nodeSelector: {zone: c}}"), []*corev1.Node{spot}, false},
+		"the author's own selector keeps it off": {placementtest.Pod(t, required+"spec: {nodeSelector: {zone: c}}"), []*corev1.Node{spot}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -140,10 +142,10 @@ func TestAPodIsBlockedByOurRequirementsAlone(t *testing.T) {
 func TestAPodOfAControllerThatWaitedIsKnown(t *testing.T) {
 	t.Parallel()
 	snapshot := NewSnapshot(Rules{}, nil, []types.UID{"u1"})
-	if !snapshot.LatelyPending(podOf(t, owned("ReplicaSet", "x", "a: b"))) {
+	if !snapshot.LatelyPending(placementtest.Pod(t, owned("ReplicaSet", "x", "a: b"))) {
 		t.Error("the controller's next pod is not known")
 	}
-	if snapshot.LatelyPending(podOf(t, "{}")) {
+	if snapshot.LatelyPending(placementtest.Pod(t, "{}")) {
 		t.Error("a pod without a controller is taken for one")
 	}
 }

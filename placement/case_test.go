@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // The nodes of the tables: of each kind that the merge rules tell apart, and one in
@@ -51,33 +51,6 @@ func allowed(t testing.TB, pod *corev1.Pod, nodes []corev1.Node) string {
 	return strings.Join(names, " ")
 }
 
-// podOf reads a pod from its metadata and spec in YAML; the container is added.
-func podOf(t testing.TB, text string) *corev1.Pod {
-	t.Helper()
-	pod := &corev1.Pod{}
-	if err := yaml.UnmarshalStrict([]byte(text), pod); err != nil {
-		t.Fatalf("reading pod: %v\n%s", err, text)
-	}
-	pod.APIVersion, pod.Kind = "v1", "Pod"
-	if pod.Name == "" && pod.GenerateName == "" {
-		pod.GenerateName = "case-"
-	}
-	if len(pod.Spec.Containers) == 0 {
-		pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/app:1"}}
-	}
-	return pod
-}
-
-// policyOf makes a policy with this spec in YAML.
-func policyOf(t testing.TB, name, spec string) v1alpha1.PlacementPolicy {
-	t.Helper()
-	policy := v1alpha1.PlacementPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := yaml.UnmarshalStrict([]byte(spec), &policy.Spec); err != nil {
-		t.Fatalf("reading policy %q: %v\n%s", name, err, spec)
-	}
-	return policy
-}
-
 // compiled compiles policies that are all understood.
 func compiled(t testing.TB, items ...v1alpha1.PlacementPolicy) Policies {
 	t.Helper()
@@ -93,20 +66,20 @@ func compiled(t testing.TB, items ...v1alpha1.PlacementPolicy) Policies {
 func casePolicies(t testing.TB) Policies {
 	t.Helper()
 	return compiled(t,
-		policyOf(t, "required", `{match: {podSelector: {matchLabels: {want: required}}}, mode: Required}`),
-		policyOf(t, "preferred", `{match: {podSelector: {matchLabels: {want: preferred}}}, mode: Preferred}`),
-		policyOf(t, "autoscaled", `{match: {podSelector: {matchLabels: {want: autoscaled}}}, mode: Auto, longLivedPool: Autoscaled}`),
-		policyOf(t, "tolerant", `
+		placementtest.Policy(t, "required", `{match: {podSelector: {matchLabels: {want: required}}}, mode: Required}`),
+		placementtest.Policy(t, "preferred", `{match: {podSelector: {matchLabels: {want: preferred}}}, mode: Preferred}`),
+		placementtest.Policy(t, "autoscaled", `{match: {podSelector: {matchLabels: {want: autoscaled}}}, mode: Auto, longLivedPool: Autoscaled}`),
+		placementtest.Policy(t, "tolerant", `
 match: {podSelector: {matchLabels: {want: tolerant}}}
 mode: Required
 tolerations: [{key: dedicated, value: critical, effect: NoSchedule}, {key: dedicated}]`),
-		policyOf(t, "tolerant-preferred", `
+		placementtest.Policy(t, "tolerant-preferred", `
 match: {podSelector: {matchLabels: {want: tolerant-preferred}}}
 mode: Preferred
 tolerations: [{key: pool, value: steady}]`),
-		policyOf(t, "gateways", `{priority: 10, match: {owners: [{kind: Deployment, name: "ingress-*"}, {kind: StatefulSet}, {kind: Rollout, name: "edge.??"}]}, mode: Required}`),
-		policyOf(t, "critical", `{match: {priorityClassNames: [system-cluster-critical, system-node-critical]}, mode: Preferred}`),
-		policyOf(t, "team", `{priority: -5, match: {namespaceSelector: {matchLabels: {team: edge}}, podSelector: {matchExpressions: [{key: tier, operator: NotIn, values: [batch]}, {key: app, operator: Exists}, {key: beta, operator: DoesNotExist}]}}, mode: Required}`),
+		placementtest.Policy(t, "gateways", `{priority: 10, match: {owners: [{kind: Deployment, name: "ingress-*"}, {kind: StatefulSet}, {kind: Rollout, name: "edge.??"}]}, mode: Required}`),
+		placementtest.Policy(t, "critical", `{match: {priorityClassNames: [system-cluster-critical, system-node-critical]}, mode: Preferred}`),
+		placementtest.Policy(t, "team", `{priority: -5, match: {namespaceSelector: {matchLabels: {team: edge}}, podSelector: {matchExpressions: [{key: tier, operator: NotIn, values: [batch]}, {key: app, operator: Exists}, {key: beta, operator: DoesNotExist}]}}, mode: Required}`),
 	)
 }
 

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // room is a Capacity that says what it is told, and counts how often it is asked.
@@ -64,13 +65,13 @@ func TestAutoFollowsTheCluster(t *testing.T) {
 	for name, c := range autoCases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			policy := policyOf(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`)
+			policy := placementtest.Policy(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`)
 			policy.Spec.LongLivedPool = c.pool
 			var capacity Capacity
 			if c.capacity != nil {
 				capacity = c.capacity
 			}
-			pod := podOf(t, c.pod)
+			pod := placementtest.Pod(t, c.pod)
 			decision := Decide(pod, Namespace{Name: "default"}, compiled(t, policy), Rules{}, capacity)
 			if decision.Reason != c.reason {
 				t.Errorf("reason %q, want %q", decision.Reason, c.reason)
@@ -85,12 +86,12 @@ func TestAutoFollowsTheCluster(t *testing.T) {
 
 func TestWhatWasRequiredStaysRequiredWhenNodesGo(t *testing.T) {
 	t.Parallel()
-	policies := compiled(t, policyOf(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`))
-	pod := podOf(t, autoPod)
+	policies := compiled(t, placementtest.Policy(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`))
+	pod := placementtest.Pod(t, autoPod)
 	placed := Decide(pod, Namespace{}, policies, Rules{}, &room{nodes: 2}).Apply(pod)
 	again := Decide(placed, Namespace{}, policies, Rules{}, &room{})
 	if again.Outcome != PlacedRequired || again.Patch() != nil {
-		t.Errorf("%s by %s with patch %s, want Required and no patch", again.Outcome, again.Reason, mustJSON(t, again.Patch()))
+		t.Errorf("%s by %s with patch %s, want Required and no patch", again.Outcome, again.Reason, placementtest.JSON(t, again.Patch()))
 	}
 	if record, found := ReadRecord(placed); !found || record.Reason != EnoughLongLivedNodes {
 		t.Errorf("the pod records %+v, want the first reason", record)
@@ -99,8 +100,8 @@ func TestWhatWasRequiredStaysRequiredWhenNodesGo(t *testing.T) {
 
 func TestTheNodesAreAskedWithThePolicysTolerations(t *testing.T) {
 	t.Parallel()
-	policies := compiled(t, policyOf(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}, tolerations: [{key: dedicated}]}`))
-	pod := podOf(t, autoPod)
+	policies := compiled(t, placementtest.Policy(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}, tolerations: [{key: dedicated}]}`))
+	pod := placementtest.Pod(t, autoPod)
 	pod.Spec.Tolerations = make([]corev1.Toleration, 1, 4)
 	pod.Spec.Tolerations[0] = corev1.Toleration{Key: "own", Operator: corev1.TolerationOpExists}
 	seen := &tolerationSpy{}
@@ -127,7 +128,7 @@ func (s *tolerationSpy) LatelyPending(*corev1.Pod) bool { return false }
 func TestADecisionIsRecordedAndExplained(t *testing.T) {
 	t.Parallel()
 	policies := casePolicies(t)
-	pod := podOf(t, "metadata: {labels: {want: preferred, x: y}, annotations: {ebbtide.dev/placement: nonsense}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: u, controller: true}]}")
+	pod := placementtest.Pod(t, "metadata: {labels: {want: preferred, x: y}, annotations: {ebbtide.dev/placement: nonsense}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: u, controller: true}]}")
 	decision := Decide(pod, Namespace{}, policies, Rules{}, nil)
 	if diff := cmp.Diff([]string{"preferred"}, decision.Overlapped); diff != "" {
 		t.Errorf("overlapped (-want +got):\n%s", diff)
@@ -165,7 +166,7 @@ func TestARecordThatNobodyCouldHaveWrittenIsNone(t *testing.T) {
 
 func TestAPodWithFullAnnotationsIsPlacedWithoutARecord(t *testing.T) {
 	t.Parallel()
-	pod := podOf(t, required)
+	pod := placementtest.Pod(t, required)
 	pod.Annotations = map[string]string{"example.com/big": strings.Repeat("x", maxAnnotations-len("example.com/big"))}
 	decision := Decide(pod, Namespace{}, casePolicies(t), Rules{}, nil)
 	after := decision.Apply(pod)

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // oneMark are rules that are short enough to read.
@@ -36,7 +38,7 @@ func explained(t *testing.T, template string) Explanation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies := compiled(t, policyOf(t, "dns", `{match: {owners: [{kind: Deployment, name: coredns}]}, mode: Required}`))
+	policies := compiled(t, placementtest.Policy(t, "dns", `{match: {owners: [{kind: Deployment, name: coredns}]}, mode: Required}`))
 	explanation, err := Explain(Decide(pod, Namespace{Name: "kube-system"}, policies, oneMark(t), nil), pod, "kube-system")
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +101,7 @@ func TestAnExplanationIsForProgramsToo(t *testing.T) {
 	t.Parallel()
 	explanation := explained(t, `{spec: {nodeSelector: {lifecycle: spot}, containers: [{name: dns, image: x}]}}`)
 	var got map[string]any
-	if err := json.Unmarshal(mustJSON(t, explanation), &got); err != nil {
+	if err := json.Unmarshal(placementtest.JSON(t, explanation), &got); err != nil {
 		t.Fatal(err)
 	}
 	delete(got, "diff")

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // fuzzSeeds are the pods of every table, and what tables do not hold.
@@ -17,7 +18,7 @@ func fuzzSeeds(t testing.TB) [][]byte {
 	t.Helper()
 	var seeds [][]byte
 	for _, c := range allCases() {
-		seeds = append(seeds, mustJSON(t, podOf(t, c.pod)))
+		seeds = append(seeds, placementtest.JSON(t, placementtest.Pod(t, c.pod)))
 	}
 	for _, text := range []string{
 		`{}`, `null`, `[]`, `{"metadata":{"labels":{"want":"required"},"annotations":{}}}`,
@@ -41,17 +42,9 @@ func FuzzDecide(f *testing.F) {
 	}
 	policies := casePolicies(f)
 	f.Fuzz(func(t *testing.T, document []byte, taint, whitelist string) {
-		// Twice, because some values are kept as they were written until they are.
-		var pod *corev1.Pod
-		for range 2 {
-			pod = &corev1.Pod{}
-			err := json.Unmarshal(document, pod)
-			if err == nil {
-				document, err = json.Marshal(pod)
-			}
-			if err != nil {
-				return // it is not a pod, and no webhook is asked about it
-			}
+		pod, _, is := placementtest.StoredPod(document)
+		if !is {
+			return
 		}
 		rules := Rules{}.WithSoftTaints([]corev1.Taint{{Key: "pool", Value: taint, Effect: corev1.TaintEffectPreferNoSchedule}})
 		namespace := Namespace{Name: "default", Annotations: map[string]string{tolerationsWhitelist: whitelist}}
@@ -107,7 +100,7 @@ func TestNoPatchIsRefusedByTheAPIServer(t *testing.T) {
 			refused++
 		}
 		if diff := cmp.Diff(causes(without), causes(with)); diff != "" {
-			t.Errorf("%s by %s (-as created +as placed):\n%s\npod %s", decision.Outcome, decision.Reason, diff, mustJSON(t, pod))
+			t.Errorf("%s by %s (-as created +as placed):\n%s\npod %s", decision.Outcome, decision.Reason, diff, placementtest.JSON(t, pod))
 		}
 	}
 	for _, seed := range fuzzSeeds(t) {

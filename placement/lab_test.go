@@ -2,12 +2,11 @@ package placement
 
 import (
 	"context"
+	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -16,11 +15,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // dryRun asks the API server what it would store.
@@ -65,13 +64,13 @@ func enforce(t *testing.T, client kubernetes.Interface, policy *admissionv1.Muta
 			t.Error(err)
 		}
 	})
-	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	placementtest.Await(t, fmt.Sprintf("policy %q to act", policy.Name), func(ctx context.Context) error {
 		pod, err := client.CoreV1().Pods(probe.Namespace).Create(ctx, probe, dryRun)
-		return err == nil && pod.Annotations[annotation] != "", err
+		if err == nil && pod.Annotations[annotation] == "" {
+			return fmt.Errorf("a pod gets the annotations %q", pod.Annotations)
+		}
+		return err
 	})
-	if err != nil {
-		t.Fatalf("waiting for policy %q to act: %v", policy.Name, err)
-	}
 }
 
 // labNamespace makes a namespace with these labels and annotations.
@@ -124,7 +123,7 @@ func TestTheRenderedPolicyComesToTheSamePodsAsDecide(t *testing.T) {
 
 	cases := merge(mergeCases, matchCases)
 	plain := labNamespace(t, l, Namespace{Labels: map[string]string{testLabel: "render"}})
-	probe := podOf(t, required)
+	probe := placementtest.Pod(t, required)
 	probe.Namespace = plain.Name
 	enforce(t, client, rendering.Policy, rendering.Binding, probe, DecisionAnnotation)
 
@@ -138,7 +137,7 @@ func TestTheRenderedPolicyComesToTheSamePodsAsDecide(t *testing.T) {
 					Labels: merged(c.namespace.Labels, map[string]string{testLabel: "render"}), Annotations: c.namespace.Annotations,
 				})
 			}
-			if !act.same(t, podOf(t, c.pod), namespace) {
+			if !act.same(t, placementtest.Pod(t, c.pod), namespace) {
 				t.Error("the API server refuses the pod of the case")
 			}
 		})
@@ -187,7 +186,7 @@ func (a acting) same(t *testing.T, pod *corev1.Pod, namespace Namespace) bool {
 			return true
 		}
 		if diff := cmp.Diff(want, got, ignoreIdentity); diff != "" {
-			t.Errorf("the API server %s (-Decide +API server):\n%s\npod %s", turn, diff, mustJSON(t, pod))
+			t.Errorf("the API server %s (-Decide +API server):\n%s\npod %s", turn, diff, placementtest.JSON(t, pod))
 		}
 		pod = got
 		pod.Name, pod.Namespace, pod.UID, pod.ResourceVersion = "", "", "", ""
@@ -211,14 +210,14 @@ func TestTheLargestAndTheSmallestRenderingAreTaken(t *testing.T) {
 	for i := range items { // as long as all of them together may be
 		items[i].Spec.Match = lengthy(t, "x", 2<<10).Spec.Match
 	}
-	last := policyOf(t, "zz-last", "{mode: Required, match: {podSelector: {matchLabels: {want: last}}}}")
+	last := placementtest.Policy(t, "zz-last", "{mode: Required, match: {podSelector: {matchLabels: {want: last}}}}")
 	rendering := Render(compiled(t, append(items, last)...), caseRules(), RenderOptions{Name: "largest-test"})
 	if len(rendering.Refused) > 0 {
 		t.Fatalf("refused: %v", rendering.Refused)
 	}
 	namespace := labNamespace(t, l, Namespace{Labels: map[string]string{testLabel: "largest"}})
 	rendering.Policy.Spec.MatchConstraints.NamespaceSelector.MatchLabels = map[string]string{testLabel: "largest"}
-	probe := podOf(t, "metadata: {labels: {want: last, app: other}}")
+	probe := placementtest.Pod(t, "metadata: {labels: {want: last, app: other}}")
 	probe.Namespace = namespace.Name
 	enforce(t, client, rendering.Policy, rendering.Binding, probe, DecisionAnnotation)
 }
@@ -253,7 +252,7 @@ func TestTheEntriesAskAboutEveryPodThatIsPlacedAndNoOther(t *testing.T) {
 		return // the configuration was accepted; what it selects is tested on newer servers
 	}
 	elsewhere := labNamespace(t, l, Namespace{})
-	probe := podOf(t, "metadata: {labels: {want: required, "+testLabel+": entries}}")
+	probe := placementtest.Pod(t, "metadata: {labels: {want: required, "+testLabel+": entries}}")
 	for name, namespace := range map[string]string{"general": elsewhere.Name, "system": metav1.NamespaceSystem} {
 		entry := entries[0]
 		if name == "system" {
@@ -266,7 +265,7 @@ func TestTheEntriesAskAboutEveryPodThatIsPlacedAndNoOther(t *testing.T) {
 	for name, c := range merge(mergeCases, matchCases) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := podOf(t, c.pod)
+			pod := placementtest.Pod(t, c.pod)
 			metav1.SetMetaDataLabel(&pod.ObjectMeta, testLabel, "entries")
 			// Of kube-system the condition knows the name; every other label is taken to match.
 			system := Namespace{Name: metav1.NamespaceSystem, Labels: map[string]string{"team": "edge"}}
@@ -318,29 +317,10 @@ func checkEntriesAreStored(t *testing.T, client kubernetes.Interface, entries []
 	}
 }
 
-// crd installs the CRD unless another test has.
-func crd(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	manifest, err := os.ReadFile("../charts/ebbtide/crds/placement.ebbtide.dev_placementpolicies.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Apply(t.Context(), "", string(manifest)); err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatal(err)
-	}
-	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		_, err := l.Client().Discovery().ServerResourcesForGroupVersion("placement.ebbtide.dev/v1alpha1")
-		return err == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for the API server to serve the CRD: %v", err)
-	}
-}
-
 func TestTheCRDRefusesWhatCannotBeMeant(t *testing.T) {
 	t.Parallel()
 	l := lab.Shared(t)
-	crd(t, l)
+	placementtest.InstallCRD(t, l)
 	for name, c := range map[string]struct{ spec, want string }{
 		"a complete policy":            {`{priority: 5, mode: Required, longLivedPool: Autoscaled, rescue: true, match: {namespaceSelector: {matchLabels: {a: b}}, podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}, {key: c, operator: Exists}]}, owners: [{kind: Deployment, name: "core*"}, {kind: StatefulSet}], priorityClassNames: [system-cluster-critical]}, tolerations: [{key: dedicated}, {key: example.com/pool, value: steady, effect: NoSchedule}]}`, ""},
 		"no match":                     {`{mode: Required}`, "spec.match: Required value"},

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // allCases are the cases of every table.
@@ -22,7 +24,7 @@ func TestEveryCaseIsPlacedAsItSays(t *testing.T) {
 	for name, c := range allCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := podOf(t, c.pod)
+			pod := placementtest.Pod(t, c.pod)
 			decision := Decide(pod, c.where(), policies, rules, nil)
 			if decision.Reason != c.reason || decision.Key != c.key {
 				t.Errorf("reason %q, key %q; want %q, %q", decision.Reason, decision.Key, c.reason, c.key)
@@ -56,7 +58,7 @@ func checkPatch(t testing.TB, decision Decision, before, after *corev1.Pod) {
 	if diff := cmp.Diff(after, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the patch makes another pod than Apply (-Apply +patch):\n%s", diff)
 	}
-	if !slices.Equal(mustJSON(t, before), mustJSON(t, after)) != (decision.Patch() != nil) {
+	if !slices.Equal(placementtest.JSON(t, before), placementtest.JSON(t, after)) != (decision.Patch() != nil) {
 		t.Errorf("patch %v for a pod that changes: %t", decision.Patch(), cmp.Diff(before, after) != "")
 	}
 }
@@ -75,7 +77,7 @@ func patched(t testing.TB, decision Decision, pod *corev1.Pod) *corev1.Pod {
 	if err != nil {
 		t.Fatalf("decoding the patch: %v", err)
 	}
-	document, err := patch.Apply(mustJSON(t, pod))
+	document, err := patch.Apply(placementtest.JSON(t, pod))
 	if err != nil {
 		t.Fatalf("applying %s: %v", encoded, err)
 	}
@@ -86,15 +88,6 @@ func patched(t testing.TB, decision Decision, pod *corev1.Pod) *corev1.Pod {
 	return result
 }
 
-func mustJSON(t testing.TB, value any) []byte {
-	t.Helper()
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoded
-}
-
 // checkSettled says that of the placed pod the same is decided, and nothing changed.
 func checkSettled(t testing.TB, placed *corev1.Pod, namespace Namespace, policies Policies, rules Rules, first Decision) {
 	t.Helper()
@@ -103,7 +96,7 @@ func checkSettled(t testing.TB, placed *corev1.Pod, namespace Namespace, policie
 		t.Errorf("asked again: %s by %s (%q); first: %s by %s (%q)", again.Outcome, again.Reason, again.Policy, first.Outcome, first.Reason, first.Policy)
 	}
 	if patch := again.Patch(); patch != nil {
-		t.Errorf("asked again, it patches %s", mustJSON(t, patch))
+		t.Errorf("asked again, it patches %s", placementtest.JSON(t, patch))
 	}
 }
 
@@ -126,7 +119,7 @@ func TestNoReasonWithoutACase(t *testing.T) {
 func TestAnotherWebhookAfterUsIsFollowed(t *testing.T) {
 	t.Parallel()
 	policies := casePolicies(t)
-	pod := podOf(t, required)
+	pod := placementtest.Pod(t, required)
 	placed := Decide(pod, Namespace{}, policies, Rules{}, nil).Apply(pod)
 	terms := &placed.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 	*terms = append(*terms, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{

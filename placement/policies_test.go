@@ -8,22 +8,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 func TestPoliciesWinByPriorityAndThenByName(t *testing.T) {
 	t.Parallel()
 	const match = `match: {podSelector: {matchLabels: {app: x}}}`
 	policies := compiled(t,
-		policyOf(t, "b", `{`+match+`}`),
-		policyOf(t, "low", `{priority: -1, `+match+`}`),
-		policyOf(t, "other", `{priority: 9, match: {podSelector: {matchLabels: {app: y}}}}`),
-		policyOf(t, "a", `{`+match+`}`),
-		policyOf(t, "high", `{priority: 7, `+match+`}`),
+		placementtest.Policy(t, "b", `{`+match+`}`),
+		placementtest.Policy(t, "low", `{priority: -1, `+match+`}`),
+		placementtest.Policy(t, "other", `{priority: 9, match: {podSelector: {matchLabels: {app: y}}}}`),
+		placementtest.Policy(t, "a", `{`+match+`}`),
+		placementtest.Policy(t, "high", `{priority: 7, `+match+`}`),
 	)
 	if diff := cmp.Diff([]string{"other", "high", "a", "b", "low"}, policies.Names()); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-	pod := podOf(t, "metadata: {labels: {app: x}}")
+	pod := placementtest.Pod(t, "metadata: {labels: {app: x}}")
 	if diff := cmp.Diff([]string{"high", "a", "b", "low"}, policies.Governing(pod, Namespace{})); diff != "" {
 		t.Errorf("governing (-want +got):\n%s", diff)
 	}
@@ -44,7 +45,7 @@ func TestNobodyGovernsAPodThatCannotBePlaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := policies.Governing(podOf(t, pod), Namespace{}); got != nil {
+			if got := policies.Governing(placementtest.Pod(t, pod), Namespace{}); got != nil {
 				t.Errorf("governed by %q", got)
 			}
 		})
@@ -63,8 +64,8 @@ func TestAPolicyThatCannotBeUnderstoodIsLeftOutAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			good := policyOf(t, "good", `{match: {podSelector: {matchLabels: {a: b}}}}`)
-			policies, rejections := Compile([]v1alpha1.PlacementPolicy{policyOf(t, "bad", spec), good})
+			good := placementtest.Policy(t, "good", `{match: {podSelector: {matchLabels: {a: b}}}}`)
+			policies, rejections := Compile([]v1alpha1.PlacementPolicy{placementtest.Policy(t, "bad", spec), good})
 			if len(rejections) != 1 || rejections[0].Policy != "bad" || !strings.Contains(rejections[0].Err.Error(), `policy "bad"`) {
 				t.Errorf("rejections %v, want one of the bad policy", rejections)
 			}

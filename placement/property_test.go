@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // The words that random pods and nodes are made of: few, so that they meet.
@@ -115,7 +117,7 @@ func TestPlacementOnlyEverTakesSpotNodesAway(t *testing.T) {
 			checkNode(t, decision, pod, &nodes[i], mustMatch(t, was, &nodes[i]), mustMatch(t, is, &nodes[i]), rules)
 		}
 		if t.Failed() {
-			t.Fatalf("seed %d: %s by %s\npod %s\npatch %s", seed, decision.Outcome, decision.Reason, mustJSON(t, pod), mustJSON(t, decision.Patch()))
+			t.Fatalf("seed %d: %s by %s\npod %s\npatch %s", seed, decision.Outcome, decision.Reason, placementtest.JSON(t, pod), placementtest.JSON(t, decision.Patch()))
 		}
 	}
 	for _, outcome := range []Outcome{PlacedRequired, PlacedPreferred, Unchanged} {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 var equateEmpty = cmpopts.EquateEmpty()
@@ -21,7 +22,7 @@ func many(t *testing.T, n int, mode v1alpha1.Mode) []v1alpha1.PlacementPolicy {
 	t.Helper()
 	items := make([]v1alpha1.PlacementPolicy, 0, n)
 	for i := range n {
-		policy := policyOf(t, fmt.Sprintf("policy-%03d", i), fmt.Sprintf("{match: {podSelector: {matchLabels: {app: app-%d}}}}", i))
+		policy := placementtest.Policy(t, fmt.Sprintf("policy-%03d", i), fmt.Sprintf("{match: {podSelector: {matchLabels: {app: app-%d}}}}", i))
 		policy.Spec.Mode = mode
 		items = append(items, policy)
 	}
@@ -31,7 +32,7 @@ func many(t *testing.T, n int, mode v1alpha1.Mode) []v1alpha1.PlacementPolicy {
 // lengthy is a policy whose match takes more than the given number of bytes.
 func lengthy(t *testing.T, name string, bytes int) v1alpha1.PlacementPolicy {
 	t.Helper()
-	policy := policyOf(t, name, "{mode: Required}")
+	policy := placementtest.Policy(t, name, "{mode: Required}")
 	var values []string
 	for i := range bytes / 64 { // with quotes, comma and space
 		values = append(values, fmt.Sprintf("%060d", i))
@@ -54,12 +55,12 @@ func TestWhatAnAdmissionPolicyCannotDoIsRefused(t *testing.T) {
 		inForce  int
 	}{
 		"Auto with a fixed pool needs the nodes": {
-			append(many(t, 2, v1alpha1.Preferred), policyOf(t, "auto", "{match: {podSelector: {matchLabels: {a: b}}}}")),
+			append(many(t, 2, v1alpha1.Preferred), placementtest.Policy(t, "auto", "{match: {podSelector: {matchLabels: {a: b}}}}")),
 			map[string]RefusalReason{"auto": NeedsClusterState},
 			2,
 		},
 		"Auto with an autoscaled pool does not": {
-			[]v1alpha1.PlacementPolicy{policyOf(t, "auto", "{longLivedPool: Autoscaled, match: {podSelector: {matchLabels: {a: b}}}}")}, nil, 1,
+			[]v1alpha1.PlacementPolicy{placementtest.Policy(t, "auto", "{longLivedPool: Autoscaled, match: {podSelector: {matchLabels: {a: b}}}}")}, nil, 1,
 		},
 		"a match that is too long": {
 			append(many(t, 1, v1alpha1.Required), lengthy(t, "long", 40<<10)), map[string]RefusalReason{"long": TooLarge}, 1,
@@ -112,10 +113,10 @@ func governed(t *testing.T, entries []admissionv1.MutatingWebhook) string {
 func TestTheSystemEntryIsNarrowedToPoliciesThatReachItsNamespace(t *testing.T) {
 	t.Parallel()
 	condition := governed(t, WebhookEntries(compiled(t,
-		policyOf(t, "dns", `{match: {podSelector: {matchLabels: {k8s-app: kube-dns}}}}`),
-		policyOf(t, "by-name", `{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {app: here}}}}`),
-		policyOf(t, "by-label", `{match: {namespaceSelector: {matchLabels: {team: infra}}, podSelector: {matchLabels: {app: perhaps}}}}`),
-		policyOf(t, "elsewhere", `{match: {namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [kube-system]}]}, podSelector: {matchLabels: {app: elsewhere}}}}`),
+		placementtest.Policy(t, "dns", `{match: {podSelector: {matchLabels: {k8s-app: kube-dns}}}}`),
+		placementtest.Policy(t, "by-name", `{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {app: here}}}}`),
+		placementtest.Policy(t, "by-label", `{match: {namespaceSelector: {matchLabels: {team: infra}}, podSelector: {matchLabels: {app: perhaps}}}}`),
+		placementtest.Policy(t, "elsewhere", `{match: {namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [kube-system]}]}, podSelector: {matchLabels: {app: elsewhere}}}}`),
 	), EntryOptions{OwnNamespace: "ebbtide"}))
 	for _, word := range []string{"kube-dns", "here", "perhaps", OverrideLongLived} {
 		if !strings.Contains(condition, quote(word)) {

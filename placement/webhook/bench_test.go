@@ -2,51 +2,27 @@ package webhook
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
-	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
-// largeReview is the review of a pod of about 10 KiB, and largeCluster has fifty
-// policies of which the last one in force matches it.
+// largeReview is the review of a pod of about 10 KiB.
 func largeReview(t testing.TB) []byte {
 	t.Helper()
-	var environment strings.Builder
-	for i := range 60 {
-		_, _ = fmt.Fprintf(&environment, "{name: VARIABLE_%d, value: %s}, ", i, strings.Repeat("v", 120))
-	}
-	pod := podOf(t, `
-metadata: {generateName: ingress-nginx-abc-, labels: {app: ingress, pod-template-hash: abc, app.kubernetes.io/name: ingress}, annotations: {example.com/config: x}, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: ingress-nginx-abc, uid: u, controller: true}]}
-spec:
-  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a]}]}, {matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}
-  containers: [{name: main, image: "example.com/app:1", resources: {requests: {cpu: 100m, memory: 90Mi}}, env: [`+environment.String()+`]}]`)
-	if len(pod) < 9<<10 || len(pod) > 12<<10 {
-		t.Fatalf("the pod has %d bytes, want about 10 KiB", len(pod))
-	}
+	pod := placementtest.JSON(t, placementtest.LargePod(t))
 	return reviewOf(t, requestFor(pod, func(r *admissionv1.AdmissionRequest) { r.Namespace = "edge" }))
 }
 
+// largeCluster has fifty policies, of which the last one in force matches that pod.
 func largeCluster(t testing.TB) *known {
 	t.Helper()
-	items := make([]v1alpha1.PlacementPolicy, 0, 50)
-	for i := range 49 {
-		match := [...]string{
-			"namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: team-%d}}",
-			"podSelector: {matchLabels: {app: app-%d}}",
-			"owners: [{kind: Deployment, name: 'gateway-%d-*'}, {kind: StatefulSet, name: 'queue-*'}]",
-			"priorityClassNames: [class-%d]",
-		}[i%4]
-		items = append(items, policyOf(t, fmt.Sprintf("policy-%d", i), fmt.Sprintf("{priority: %d, mode: Required, match: {"+match+"}}", i, i)))
-	}
-	items = append(items, policyOf(t, "last", "{priority: -1, match: {owners: [{kind: Deployment, name: ingress-*}]}}"))
 	cluster := caseCluster(t)
-	cluster.state.Policies = compiled(t, items...)
+	cluster.state.Policies = compiled(t, placementtest.FiftyPolicies(t)...)
 	return cluster
 }
 

@@ -14,10 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // known is a Cluster that never changes.
@@ -49,15 +49,6 @@ type heard []placement.Reason
 
 func (h *heard) Hear(_ *corev1.Pod, decision placement.Decision) { *h = append(*h, decision.Reason) }
 
-func policyOf(t testing.TB, name, spec string) v1alpha1.PlacementPolicy {
-	t.Helper()
-	policy := v1alpha1.PlacementPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := yaml.UnmarshalStrict([]byte(spec), &policy.Spec); err != nil {
-		t.Fatalf("reading policy %q: %v\n%s", name, err, spec)
-	}
-	return policy
-}
-
 func compiled(t testing.TB, items ...v1alpha1.PlacementPolicy) placement.Policies {
 	t.Helper()
 	policies, rejections := placement.Compile(items)
@@ -71,11 +62,11 @@ func compiled(t testing.TB, items ...v1alpha1.PlacementPolicy) placement.Policie
 func casePolicies(t testing.TB) placement.Policies {
 	t.Helper()
 	return compiled(t,
-		policyOf(t, "required", `{match: {podSelector: {matchLabels: {want: required}}}, mode: Required, tolerations: [{key: dedicated, value: critical}]}`),
-		policyOf(t, "preferred", `{match: {podSelector: {matchLabels: {want: preferred}}}, mode: Preferred}`),
-		policyOf(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`),
-		policyOf(t, "gateways", `{priority: 10, match: {owners: [{kind: Deployment, name: "ingress-*"}]}, mode: Required}`),
-		policyOf(t, "critical", `{priority: -1, match: {priorityClassNames: [system-cluster-critical]}, mode: Preferred}`),
+		placementtest.Policy(t, "required", `{match: {podSelector: {matchLabels: {want: required}}}, mode: Required, tolerations: [{key: dedicated, value: critical}]}`),
+		placementtest.Policy(t, "preferred", `{match: {podSelector: {matchLabels: {want: preferred}}}, mode: Preferred}`),
+		placementtest.Policy(t, "auto", `{match: {podSelector: {matchLabels: {want: auto}}}}`),
+		placementtest.Policy(t, "gateways", `{priority: 10, match: {owners: [{kind: Deployment, name: "ingress-*"}]}, mode: Required}`),
+		placementtest.Policy(t, "critical", `{priority: -1, match: {priorityClassNames: [system-cluster-critical]}, mode: Preferred}`),
 	)
 }
 
@@ -114,18 +105,9 @@ func requestFor(raw []byte, change func(*admissionv1.AdmissionRequest)) *admissi
 
 func reviewOf(t testing.TB, request *admissionv1.AdmissionRequest) []byte {
 	t.Helper()
-	return mustJSON(t, &admissionv1.AdmissionReview{
+	return placementtest.JSON(t, &admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
 	})
-}
-
-func mustJSON(t testing.TB, value any) []byte {
-	t.Helper()
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoded
 }
 
 // post sends a body to the handler, and returns the status and what was answered.
@@ -176,18 +158,8 @@ func counts(t testing.TB, registry prometheus.Gatherer) map[string]float64 {
 	return found
 }
 
-func podOf(t testing.TB, text string) []byte {
+// rawPod is a pod in the JSON of a review.
+func rawPod(t testing.TB, text string) []byte {
 	t.Helper()
-	pod := &corev1.Pod{}
-	if err := yaml.UnmarshalStrict([]byte(text), pod); err != nil {
-		t.Fatalf("reading pod: %v\n%s", err, text)
-	}
-	pod.APIVersion, pod.Kind = "v1", "Pod"
-	if pod.Name == "" && pod.GenerateName == "" {
-		pod.GenerateName = "case-"
-	}
-	if len(pod.Spec.Containers) == 0 {
-		pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/app:1"}}
-	}
-	return mustJSON(t, pod)
+	return placementtest.JSON(t, placementtest.Pod(t, text))
 }

@@ -11,6 +11,8 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // seedPods are pods of every shape that the handler tells apart, and some that are none.
@@ -68,7 +70,7 @@ func checkPatched(t testing.TB, cluster *known, body []byte, response *admission
 		t.Fatal(err)
 	}
 	// As the API server writes it: without fields that are empty.
-	if _, err := patch.Apply(mustJSON(t, pod)); err != nil {
+	if _, err := patch.Apply(placementtest.JSON(t, pod)); err != nil {
 		t.Fatalf("the patch does not apply: %v\n%s\n%s", err, response.Patch, asked.Request.Object.Raw)
 	}
 }
@@ -93,21 +95,12 @@ func FuzzPod(f *testing.F) {
 	}
 	cluster := caseCluster(f)
 	f.Fuzz(func(t *testing.T, document []byte) {
-		// As the API server writes it, twice because some values are kept as they were
-		// written until they are read again.
-		var pod *corev1.Pod
-		for range 2 {
-			pod = &corev1.Pod{}
-			err := json.Unmarshal(document, pod)
-			if err == nil {
-				document, err = json.Marshal(pod)
-			}
-			if err != nil {
-				return // it is not a pod, and no webhook is asked about it
-			}
+		_, stored, is := placementtest.StoredPod(document)
+		if !is {
+			return
 		}
 		handler, _ := newHandler(t, cluster)
-		request := requestFor(document, nil)
+		request := requestFor(stored, nil)
 		checkAnswer(t, cluster, request, ask(t, handler, reviewOf(t, request)))
 	})
 }
@@ -155,7 +148,7 @@ func TestAPodOfFiveMebibytesIsAnsweredAndOneOfTenIsNot(t *testing.T) {
 	cluster := caseCluster(t)
 	handler, registry := newHandler(t, cluster)
 	for size, want := range map[int]int{5 << 20: http.StatusOK, 10 << 20: http.StatusRequestEntityTooLarge} {
-		pod := podOf(t, "metadata: {labels: {want: required}, annotations: {a: "+strings.Repeat("x", 200<<10)+"}}\nspec: {containers: [{name: a, command: ["+strings.Repeat("y", size)+"]}]}")
+		pod := rawPod(t, "metadata: {labels: {want: required}, annotations: {a: "+strings.Repeat("x", 200<<10)+"}}\nspec: {containers: [{name: a, command: ["+strings.Repeat("y", size)+"]}]}")
 		if status, _ := post(t, handler, bytes.NewReader(reviewOf(t, requestFor(pod, nil)))); status != want {
 			t.Errorf("a pod of %d MiB: status %d, want %d", size>>20, status, want)
 		}

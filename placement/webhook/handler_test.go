@@ -49,7 +49,7 @@ func TestAPodIsAnsweredAsItIsDecidedAbout(t *testing.T) {
 			t.Parallel()
 			cluster := caseCluster(t)
 			handler, registry := newHandler(t, cluster)
-			raw := podOf(t, c.pod)
+			raw := rawPod(t, c.pod)
 			request := requestFor(raw, c.change)
 			got := ask(t, handler, reviewOf(t, request))
 			checkAnswer(t, cluster, request, got)
@@ -120,7 +120,7 @@ func TestWhatCannotBeDecidedIsLetThroughAndCounted(t *testing.T) {
 			if c.pod != "" {
 				pod = c.pod
 			}
-			request := requestFor(podOf(t, pod), c.change)
+			request := requestFor(rawPod(t, pod), c.change)
 			got := ask(t, handler, reviewOf(t, request))
 			if diff := cmp.Diff(&admissionv1.AdmissionResponse{UID: request.UID, Allowed: true}, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
@@ -136,7 +136,7 @@ func TestWhatCannotBeDecidedIsLetThroughAndCounted(t *testing.T) {
 func TestWhatCannotBeReadIsAnErrorOfHTTP(t *testing.T) {
 	t.Parallel()
 	handler, registry := newHandler(t, caseCluster(t))
-	good := string(reviewOf(t, requestFor(podOf(t, requiredPod), nil)))
+	good := string(reviewOf(t, requestFor(rawPod(t, requiredPod), nil)))
 	cases := map[string]struct {
 		body   io.Reader
 		status int
@@ -228,7 +228,7 @@ func TestTheListenerHearsOfWhatSomebodyShouldActOnAndOfNoDryRun(t *testing.T) {
 		{requiredPod + "spec: {nodeSelector: {lifecycle: spot}}", false},
 		{"metadata: {labels: {want: preferred}, annotations: {ebbtide.dev/placement: maybe}}", false},
 	} {
-		ask(t, handler, reviewOf(t, requestFor(podOf(t, c.pod), func(r *admissionv1.AdmissionRequest) { r.DryRun = &c.dryRun })))
+		ask(t, handler, reviewOf(t, requestFor(rawPod(t, c.pod), func(r *admissionv1.AdmissionRequest) { r.DryRun = &c.dryRun })))
 	}
 	want := heard{placement.TooFewLongLivedNodes, placement.Contradiction, placement.PolicyPrefers}
 	if diff := cmp.Diff(want, listener); diff != "" {
@@ -247,7 +247,7 @@ func TestReviewsThatAreReadAtTheSameTimeDoNotMix(t *testing.T) {
 	for client := range clients {
 		go func() {
 			want := []string{"required", "preferred", "auto", "none"}[client%4]
-			review := reviewOf(t, requestFor(podOf(t, "metadata: {labels: {want: "+want+"}}"), func(r *admissionv1.AdmissionRequest) {
+			review := reviewOf(t, requestFor(rawPod(t, "metadata: {labels: {want: "+want+"}}"), func(r *admissionv1.AdmissionRequest) {
 				r.UID = types.UID(fmt.Sprint(client))
 			}))
 			var first []byte

@@ -2,11 +2,9 @@ package webhook
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,56 +15,16 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/cert"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // inTime is how long a pod may take to be created while a webhook does not work.
 const inTime = 1500 * time.Millisecond
-
-// startWithin bounds what a test waits for before it begins.
-const startWithin = 30 * time.Second
-
-// endpoint is a server of reviews on loopback.
-type endpoint struct {
-	url      string
-	caBundle []byte
-}
-
-// serve runs the server for the time of the test.
-func serve(t testing.TB, handler http.Handler) endpoint {
-	t.Helper()
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &Server{
-		Handler: handler, Log: slog.New(slog.DiscardHandler),
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, listener) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return endpoint{url: "https://" + listener.Addr().String() + Path, caBundle: certificate}
-}
 
 // faulty runs a server with a handler of its own over TLS for the time of the test.
 func faulty(t testing.TB, handler http.HandlerFunc) endpoint {
@@ -110,13 +68,13 @@ func register(t testing.TB, client kubernetes.Interface, name, namespace string,
 // until tries a dry run of the pod until what it makes satisfies done.
 func until(t testing.TB, client kubernetes.Interface, pod *corev1.Pod, done func(*corev1.Pod) bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, startWithin, true, func(ctx context.Context) (bool, error) {
+	placementtest.Await(t, "the webhook to be called", func(ctx context.Context) error {
 		made, err := client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && done(made), err
+		if err == nil && !done(made) {
+			return fmt.Errorf("the pod has the annotations %q", made.Annotations)
+		}
+		return err
 	})
-	if err != nil {
-		t.Fatalf("waiting for the webhook to be called: %v", err)
-	}
 }
 
 // placed says whether a decision is recorded on the pod.
@@ -127,10 +85,7 @@ func placed(pod *corev1.Pod) bool {
 
 func labPod(t testing.TB, namespace, text string) *corev1.Pod {
 	t.Helper()
-	pod := &corev1.Pod{}
-	if err := json.Unmarshal(podOf(t, text), pod); err != nil {
-		t.Fatal(err)
-	}
+	pod := placementtest.Pod(t, text)
 	pod.Namespace = namespace
 	return pod
 }
@@ -199,7 +154,7 @@ func TestWhatAnotherWebhookAddsIsPlacedToo(t *testing.T) {
 		response := allow(asked.UID)
 		// Once only, as a well-behaved webhook does.
 		if affinity := asked.Object.Spec.Affinity; affinity == nil || affinity.NodeAffinity == nil ||
-			!strings.Contains(string(mustJSON(t, affinity.NodeAffinity)), `"zone"`) {
+			!strings.Contains(string(placementtest.JSON(t, affinity.NodeAffinity)), `"zone"`) {
 			response.Patch, response.PatchType = []byte(patch), new(admissionv1.PatchTypeJSONPatch)
 		}
 		body, err := answer(response)
@@ -219,7 +174,7 @@ func TestWhatAnotherWebhookAddsIsPlacedToo(t *testing.T) {
 	}
 	pod := labPod(t, namespace, requiredPod)
 	until(t, client, pod, func(made *corev1.Pod) bool {
-		return placed(made) && len(terms(made)) == 1 && strings.Contains(string(mustJSON(t, terms(made))), `"zone"`)
+		return placed(made) && len(terms(made)) == 1 && strings.Contains(string(placementtest.JSON(t, terms(made))), `"zone"`)
 	})
 	made, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
@@ -227,7 +182,7 @@ func TestWhatAnotherWebhookAddsIsPlacedToo(t *testing.T) {
 	}
 	want := 1 + len(placement.Rules{}.Requirements())
 	if got := terms(made); len(got) != 1 || len(got[0].MatchExpressions) != want {
-		t.Errorf("the pod requires %s, want the other webhook's term with ours in it", mustJSON(t, got))
+		t.Errorf("the pod requires %s, want the other webhook's term with ours in it", placementtest.JSON(t, got))
 	}
 }
 

@@ -4,24 +4,22 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	applyv1 "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 const registrationName = "ebbtide-placement"
@@ -89,29 +87,6 @@ func startReplica(t testing.TB, l *lab.Lab, at *endpoint) *replica {
 	return r
 }
 
-// applyCRD installs the CRD and waits until it is served.
-func applyCRD(t testing.TB, l *lab.Lab) {
-	t.Helper()
-	manifest, err := os.ReadFile("../../charts/ebbtide/crds/placement.ebbtide.dev_placementpolicies.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Apply(t.Context(), "", string(manifest)); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the API server to serve the CRD", func(context.Context) (bool, error) {
-		_, err := l.Client().Discovery().ServerResourcesForGroupVersion("placement.ebbtide.dev/v1alpha1")
-		return err == nil, nil
-	})
-}
-
-func waitFor(t testing.TB, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, startWithin, true, done); err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
-}
-
 // publish writes the caBundle as whoever keeps the certificates does: that field of
 // each entry, and nothing else.
 func publish(t testing.TB, l *lab.Lab, bundle []byte) {
@@ -133,6 +108,18 @@ func entriesOf(t testing.TB, l *lab.Lab) *admissionregistrationv1.MutatingWebhoo
 		t.Fatal(err)
 	}
 	return live
+}
+
+// awaitEntries waits until the entries that the API server has are as they should be.
+func awaitEntries(t testing.TB, l *lab.Lab, what string, is func([]admissionregistrationv1.MutatingWebhook) bool) {
+	t.Helper()
+	placementtest.Await(t, "the entries: "+what, func(ctx context.Context) error {
+		live, err := l.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, registrationName, metav1.GetOptions{})
+		if err == nil && !is(live.Webhooks) {
+			return fmt.Errorf("they are %s", placementtest.JSON(t, live.Webhooks))
+		}
+		return err
+	})
 }
 
 const programPolicies = `
@@ -165,7 +152,7 @@ spec:
 func TestDNSAndIngressLandOnLongLivedNodes(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	applyCRD(t, l)
+	placementtest.InstallCRD(t, l)
 	if err := l.Apply(t.Context(), "", programPolicies); err != nil {
 		t.Fatal(err)
 	}
@@ -179,12 +166,9 @@ func TestDNSAndIngressLandOnLongLivedNodes(t *testing.T) {
 	first := startReplica(t, l, nil)
 	second := startReplica(t, l, &first.endpoint)
 	for _, r := range []*replica{first, second} {
-		waitFor(t, "the cluster to be known", func(context.Context) (bool, error) { return r.memory.Ready() == nil, nil })
+		placementtest.Await(t, "the cluster to be known", func(context.Context) error { return r.memory.Ready() })
 	}
-	waitFor(t, "the entries", func(ctx context.Context) (bool, error) {
-		live, err := l.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, registrationName, metav1.GetOptions{})
-		return err == nil && len(live.Webhooks) == 2, nil
-	})
+	awaitEntries(t, l, "two of them", func(live []admissionregistrationv1.MutatingWebhook) bool { return len(live) == 2 })
 	publish(t, l, first.endpoint.caBundle)
 	edge := l.Namespace(t)
 	until(t, l.Client(), labPod(t, metav1.NamespaceSystem, "metadata: {labels: {k8s-app: kube-dns}}"), placed)
@@ -205,7 +189,7 @@ func TestDNSAndIngressLandOnLongLivedNodes(t *testing.T) {
 
 func checkLanded(t *testing.T, l *lab.Lab, namespace, selector string, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), placementtest.Within)
 	defer cancel()
 	err := l.WaitPods(ctx, namespace, selector, func(pods []corev1.Pod) bool {
 		return lab.AllReady(n)(pods) && !slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
@@ -234,10 +218,10 @@ spec: {nodeSelector: {karpenter.sh/capacity-type: spot}}`)
 		t.Fatal(err)
 	}
 	var about []string
-	waitFor(t, "the Event", func(ctx context.Context) (bool, error) {
+	placementtest.Await(t, "the Event", func(ctx context.Context) error {
 		events, err := l.Client().EventsV1().Events(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return false, err
+			return err
 		}
 		about = nil
 		for _, event := range events.Items {
@@ -245,7 +229,10 @@ spec: {nodeSelector: {karpenter.sh/capacity-type: spot}}`)
 				about = append(about, event.Regarding.Kind+" "+event.Regarding.Name+" "+event.Reason)
 			}
 		}
-		return len(about) > 0, nil
+		if len(about) == 0 {
+			return fmt.Errorf("none of %d Events is ours", len(events.Items))
+		}
+		return nil
 	})
 	// They are written in the order of the decisions: one about the dry run would be there.
 	if diff := cmp.Diff([]string{"Pod created Contradiction"}, about); diff != "" {
@@ -263,18 +250,15 @@ func checkSettles(t *testing.T, l *lab.Lab, replicas ...*replica) {
 	if _, err := configurations.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an edited entry to be mended", func(ctx context.Context) (bool, error) {
-		live, err := configurations.Get(ctx, registrationName, metav1.GetOptions{})
-		return err == nil && cmp.Equal(before.Webhooks, live.Webhooks), err
+	awaitEntries(t, l, "the edited one mended", func(live []admissionregistrationv1.MutatingWebhook) bool {
+		return cmp.Equal(before.Webhooks, live)
 	})
 	dns := &v1alpha1.PlacementPolicy{ObjectMeta: metav1.ObjectMeta{Name: "dns"}}
 	if err := apiOf(t, l).Delete(t.Context(), dns); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the conditions to follow the policies", func(ctx context.Context) (bool, error) {
-		live, err := configurations.Get(ctx, registrationName, metav1.GetOptions{})
-		return err == nil && !cmp.Equal(before.Webhooks[1].MatchConditions, live.Webhooks[1].MatchConditions) &&
-			len(live.Webhooks[1].ClientConfig.CABundle) > 0, err
+	awaitEntries(t, l, "conditions that follow the policies", func(live []admissionregistrationv1.MutatingWebhook) bool {
+		return !cmp.Equal(before.Webhooks[1].MatchConditions, live[1].MatchConditions) && len(live[1].ClientConfig.CABundle) > 0
 	})
 	for _, r := range replicas {
 		if failed := counts(t, r.registry)["registrations Failed"]; failed > 0 {

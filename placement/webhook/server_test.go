@@ -19,6 +19,48 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
+// endpoint is a server of reviews on loopback.
+type endpoint struct {
+	url      string
+	caBundle []byte
+}
+
+// onLoopback gives a server a certificate of its own, and a listener.
+func onLoopback(t testing.TB, server *Server) (endpoint, net.Listener) {
+	t.Helper()
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return endpoint{url: "https://" + listener.Addr().String() + Path, caBundle: certificate}, listener
+}
+
+// serve runs a server for the time of the test.
+func serve(t testing.TB, handler http.Handler) endpoint {
+	t.Helper()
+	server := &Server{Handler: handler, Log: slog.New(slog.DiscardHandler)}
+	at, listener := onLoopback(t, server)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return at
+}
+
 // trusting returns a client of the endpoint that offers these versions of TLS.
 func trusting(t testing.TB, at endpoint, versions *tls.Config) *http.Client {
 	t.Helper()
@@ -55,7 +97,7 @@ func TestReviewsAreServedOverTLS13AndHTTP2Only(t *testing.T) {
 	t.Parallel()
 	handler, _ := newHandler(t, caseCluster(t))
 	at := serve(t, handler)
-	review := reviewOf(t, requestFor(podOf(t, requiredPod), nil))
+	review := reviewOf(t, requestFor(rawPod(t, requiredPod), nil))
 	got, err := send(t, trusting(t, at, &tls.Config{MinVersion: tls.VersionTLS13}), at.url, review)
 	if err != nil {
 		t.Fatal(err)
@@ -79,28 +121,13 @@ func (s slow) ServeHTTP(http.ResponseWriter, *http.Request) {
 
 func TestAReviewThatIsBeingAnsweredOutlivesTheStop(t *testing.T) {
 	t.Parallel()
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	handler := slow{asked: make(chan struct{}), answer: make(chan struct{})}
-	server := &Server{
-		Handler: handler, Log: slog.New(slog.DiscardHandler), Linger: time.Millisecond,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
-	}
+	server := &Server{Handler: handler, Log: slog.New(slog.DiscardHandler), Linger: time.Millisecond}
+	at, listener := onLoopback(t, server)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, listener) }()
-	at := endpoint{url: "https://" + listener.Addr().String() + Path, caBundle: certificate}
 	answered := make(chan error, 1)
 	go func() {
 		_, err := send(t, trusting(t, at, &tls.Config{MinVersion: tls.VersionTLS13}), at.url, nil)

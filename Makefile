@@ -20,7 +20,7 @@ help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the agent into bin/.
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ebbtide-agent ./cmd/ebbtide-agent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/ebbtide/ebbtide/cmd/internal/process.version=$(VERSION)' -o bin/ebbtide-agent ./cmd/ebbtide-agent
 
 demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 	CGO_ENABLED=0 $(GO) run ./demo

@@ -2,32 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"runtime"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/report"
+	"github.com/ebbtide/ebbtide/cmd/internal/process"
 	"github.com/ebbtide/ebbtide/drain"
 )
 
 // run builds the agent that config describes and runs it until ctx ends.
 func run(ctx context.Context, config Config) error {
-	log := newLogger(os.Stdout, config.Log)
+	log := process.NewLogger(os.Stdout, config.Log)
 	klog.SetSlogLogger(log.With("component", "client-go"))
 	ebbtide, registry, err := build(config, log)
 	if err != nil {
@@ -42,7 +36,7 @@ func run(ctx context.Context, config Config) error {
 
 	group, serving := errgroup.WithContext(context.WithoutCancel(ctx))
 	serving, stopServing := context.WithCancel(serving)
-	group.Go(func() error { return serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
+	group.Go(func() error { return process.Serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
 	group.Go(func() error {
 		// Metrics and health are served for as long as a drain goes on.
 		defer stopServing()
@@ -64,12 +58,10 @@ func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry,
 	}
 	sources := []agent.Source{source}
 
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), buildInfo(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry := process.NewRegistry()
 	metrics := agent.NewMetrics(registry, sources)
 
-	access, err := restConfig(config.Kubeconfig)
+	access, err := process.Access(config.Kubeconfig)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -122,59 +114,4 @@ func newNode(config Config, access *rest.Config, metrics *agent.Metrics) (agent.
 		return metrics.CountCalls(drain.NewDryRun(client)), nil
 	}
 	return metrics.CountCalls(client), nil
-}
-
-// restConfig says how to reach the API server.
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	// The connection is asked for signs of life after five quiet seconds, not
-	// thirty: an API server that is gone must not cost a third of a notice.
-	// client-go reads this from the environment and nowhere else.
-	for name, seconds := range map[string]string{
-		"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "5", "HTTP2_PING_TIMEOUT_SECONDS": "3",
-	} {
-		if err := os.Setenv(name, seconds); err != nil {
-			return nil, fmt.Errorf("setting %s: %w", name, err)
-		}
-	}
-	if kubeconfig == "" {
-		config, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, fmt.Errorf("reading the pod's service account (outside a pod, set --kubeconfig): %w", err)
-		}
-		return config, nil
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("reading kubeconfig %q: %w", kubeconfig, err)
-	}
-	return config, nil
-}
-
-// serve answers on listener until ctx ends.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving metrics and health: %w", err)
-	}
-	return nil
-}
-
-func newLogger(to io.Writer, config Log) *slog.Logger {
-	var level slog.Level
-	// The configuration was validated: every name it lets through is a level.
-	_ = level.UnmarshalText([]byte(config.Level))
-	options := &slog.HandlerOptions{Level: level}
-	if config.Format == "text" {
-		return slog.New(slog.NewTextHandler(to, options))
-	}
-	return slog.New(slog.NewJSONHandler(to, options))
-}
-
-func buildInfo() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "ebbtide_build_info", Help: "Always 1; the labels say what runs here.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	}, func() float64 { return 1 })
 }

@@ -2,16 +2,12 @@ package main
 
 import (
 	"fmt"
-	"maps"
-	"net"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 	"github.com/ebbtide/ebbtide/drain"
 )
 
@@ -26,16 +22,14 @@ type Config struct {
 	Drain    Drain  `yaml:"drain"`
 	// Listen is the address for metrics and health. Port 0 means any free port;
 	// the agent's first log line says which.
-	Listen string `yaml:"listen"`
-	Log    Log    `yaml:"log"`
+	Listen string       `yaml:"listen"`
+	Log    settings.Log `yaml:"log"`
 	// Kubeconfig is a file that says how to reach the API server; empty means the
 	// service account of the pod that the agent runs in.
 	Kubeconfig string `yaml:"kubeconfig"`
 	// DryRun makes the agent say what it would do, and do nothing. It is a flag
 	// only: a file that is left behind must not disarm a fleet.
 	DryRun bool `yaml:"-"`
-
-	places places
 }
 
 // AWS says how to ask the EC2 metadata service.
@@ -65,19 +59,10 @@ type Drain struct {
 	HandOver string `yaml:"handOver"`
 }
 
-// Log says how the agent logs.
-type Log struct {
-	// Level is one of LogLevels, Format one of LogFormats.
-	Level  string `yaml:"level"`
-	Format string `yaml:"format"`
-}
-
 // The values that a field with a closed set may have.
 var (
-	Providers  = []string{"aws"}
-	LogLevels  = []string{"debug", "info", "warn", "error"}
-	LogFormats = []string{"json", "text"}
-	HandOvers  = []string{
+	Providers = []string{"aws"}
+	HandOvers = []string{
 		string(drain.HandOverWhenBlocked), string(drain.HandOverAlways), string(drain.HandOverNever),
 	}
 )
@@ -102,87 +87,25 @@ func Default() Config {
 		AWS:      AWS{PollInterval: time.Second},
 		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
 		Listen:   ":9808",
-		Log:      Log{Level: "info", Format: "json"},
+		Log:      settings.Log{Level: "info", Format: "json"},
 	}
 }
 
-// Validate returns every value that the agent cannot work with as ConfigErrors, and nil
-// if there is none. It looks at the values alone: no file is opened, nothing is asked.
+// Validate returns every value that the agent cannot work with as settings.Errors, and
+// nil if there is none. It looks at the values alone: no file is opened, nothing is asked.
 func (c Config) Validate() error {
-	var found ConfigErrors
-	check := func(field, problem string) {
-		if problem != "" {
-			found = append(found, Mistake{Place: c.places[field], Field: field, Problem: problem})
-		}
-	}
-	check("nodeName", nodeNameProblem(c.NodeName))
-	check("provider", choiceProblem(c.Provider, Providers))
-	check("aws.endpoint", endpointProblem(c.AWS.Endpoint))
-	check("aws.pollInterval", rangeProblem(c.AWS.PollInterval, minPollInterval, maxPollInterval))
-	check("drain.volumeDetach", rangeProblem(c.Drain.VolumeDetach, 0, maxVolumeDetach))
-	check("drain.handOver", choiceProblem(c.Drain.HandOver, HandOvers))
-	check("drain.concurrency", rangeProblem(c.Drain.Concurrency, 1, maxConcurrency))
-	check("listen", listenProblem(c.Listen))
-	check("log.level", choiceProblem(c.Log.Level, LogLevels))
-	check("log.format", choiceProblem(c.Log.Format, LogFormats))
-	return found.orNil()
-}
-
-// Mistake is one thing in the configuration that cannot be.
-type Mistake struct {
-	// Place is where it stands ("agent.yaml:3", "--listen", "$NODE_NAME"); empty
-	// when it stands nowhere, such as a name that is missing.
-	Place string
-	// Field is the path of the field ("drain.volumeDetach"); empty when the mistake
-	// belongs to none.
-	Field string
-	// Problem says what is wrong, on one line.
-	Problem string
-}
-
-// String returns the mistake on one line.
-func (m Mistake) String() string {
-	parts := slices.DeleteFunc([]string{m.Place, m.Field, m.Problem}, func(part string) bool { return part == "" })
-	return strings.Join(parts, ": ")
-}
-
-// ConfigErrors is all that is wrong with a configuration, as one error.
-type ConfigErrors []Mistake
-
-// Error returns all mistakes on one line.
-func (m ConfigErrors) Error() string {
-	lines := make([]string, len(m))
-	for i, mistake := range m {
-		lines[i] = mistake.String()
-	}
-	return strings.Join(lines, "; ")
-}
-
-// about says whether one of the mistakes is about field: what could not be read was
-// not left out as well.
-func (m ConfigErrors) about(field string) bool {
-	return slices.ContainsFunc(m, func(mistake Mistake) bool { return mistake.Field == field })
-}
-
-func (m ConfigErrors) orNil() error {
-	if len(m) == 0 {
-		return nil
-	}
-	return m
-}
-
-// places says of each field that was set where that was, for the mistakes.
-type places map[string]string
-
-// with returns the places after field was set at place. The map of a Config that was
-// copied before stays as it was.
-func (p places) with(field, place string) places {
-	next := maps.Clone(p)
-	if next == nil {
-		next = places{}
-	}
-	next[field] = place
-	return next
+	var found settings.Errors
+	found.Check("nodeName", nodeNameProblem(c.NodeName))
+	found.Check("provider", settings.Choice(c.Provider, Providers))
+	found.Check("aws.endpoint", endpointProblem(c.AWS.Endpoint))
+	found.Check("aws.pollInterval", settings.Range(c.AWS.PollInterval, minPollInterval, maxPollInterval))
+	found.Check("drain.volumeDetach", settings.Range(c.Drain.VolumeDetach, 0, maxVolumeDetach))
+	found.Check("drain.handOver", settings.Choice(c.Drain.HandOver, HandOvers))
+	found.Check("drain.concurrency", settings.Range(c.Drain.Concurrency, 1, maxConcurrency))
+	found.Check("listen", settings.Listen(c.Listen, ":9808"))
+	found.Check("log.level", settings.Choice(c.Log.Level, settings.LogLevels))
+	found.Check("log.format", settings.Choice(c.Log.Format, settings.LogFormats))
+	return found.OrNil()
 }
 
 func nodeNameProblem(name string) string {
@@ -195,23 +118,6 @@ func nodeNameProblem(name string) string {
 	return ""
 }
 
-func choiceProblem(value string, choices []string) string {
-	if slices.Contains(choices, value) {
-		return ""
-	}
-	if len(choices) == 1 {
-		return fmt.Sprintf("%q is not %s, the only choice yet", value, choices[0])
-	}
-	return fmt.Sprintf("%q is not one of %s", value, strings.Join(choices, ", "))
-}
-
-func rangeProblem[T int | time.Duration](value, least, most T) string {
-	if least <= value && value <= most {
-		return ""
-	}
-	return fmt.Sprintf("%v is not between %v and %v", value, least, most)
-}
-
 func endpointProblem(endpoint string) string {
 	if endpoint == "" {
 		return ""
@@ -220,17 +126,4 @@ func endpointProblem(endpoint string) string {
 		return err.Error()
 	}
 	return ""
-}
-
-func listenProblem(address string) string {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil || !isPort(port) {
-		return fmt.Sprintf("%q is not an address to listen on, such as :9808 or 127.0.0.1:9808", address)
-	}
-	return ""
-}
-
-func isPort(text string) bool {
-	_, err := strconv.ParseUint(text, 10, 16)
-	return err == nil
 }

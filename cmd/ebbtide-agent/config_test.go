@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,10 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 )
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
@@ -177,7 +176,7 @@ func TestAFileWithNothingInItIsTheDefault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(Default(), got, withoutPlaces); diff != "" {
+			if diff := cmp.Diff(Default(), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -191,7 +190,7 @@ var full = Config{
 	AWS:        AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
 	Drain:      Drain{DaemonSets: true, VolumeDetach: 0, Concurrency: 3},
 	Listen:     "127.0.0.1:0",
-	Log:        Log{Level: "debug", Format: "text"},
+	Log:        settings.Log{Level: "debug", Format: "text"},
 	Kubeconfig: "/etc/kubeconfig",
 }
 
@@ -201,7 +200,7 @@ func TestEveryFieldOfConfigCanBeSetInTheFileAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(full, got, withoutPlaces); diff != "" {
+	if diff := cmp.Diff(full, got); diff != "" {
 		t.Errorf("a written configuration reads back as another (-want +got):\n%s", diff)
 	}
 	var tree map[string]any
@@ -222,16 +221,16 @@ func TestAFlagWinsOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 		want func(*Config)
 	}{
 		"nothing but the file": {env: "unset", want: func(c *Config) {
-			c.NodeName, c.Listen, c.Kubeconfig, c.Log = "from-file", ":1", "from-file", Log{"warn", "text"}
+			c.NodeName, c.Listen, c.Kubeconfig, c.Log = "from-file", ":1", "from-file", settings.Log{Level: "warn", Format: "text"}
 		}},
 		"the environment": {env: "from-env", want: func(c *Config) {
-			c.NodeName, c.Listen, c.Kubeconfig, c.Log = "from-env", ":1", "from-file", Log{"warn", "text"}
+			c.NodeName, c.Listen, c.Kubeconfig, c.Log = "from-env", ":1", "from-file", settings.Log{Level: "warn", Format: "text"}
 		}},
 		"every flag": {
 			env:  "from-env",
 			args: []string{"--node-name=from-flag", "--listen=:2", "--kubeconfig=", "--log-level=debug", "--log-format=json", "--dry-run"},
 			want: func(c *Config) {
-				c.NodeName, c.Listen, c.Kubeconfig, c.Log, c.DryRun = "from-flag", ":2", "", Log{"debug", "json"}, true
+				c.NodeName, c.Listen, c.Kubeconfig, c.Log, c.DryRun = "from-flag", ":2", "", settings.Log{Level: "debug", Format: "json"}, true
 			},
 		},
 	}
@@ -245,7 +244,7 @@ func TestAFlagWinsOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
 			}
 			want := Default()
 			c.want(&want)
-			if diff := cmp.Diff(want, got, withoutPlaces); diff != "" {
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -266,7 +265,7 @@ func TestCheckConfigPrintsWhatIsInForceAsAFile(t *testing.T) {
 	}
 	want := Default()
 	want.NodeName, want.Log.Level = "worker-1", "warn"
-	if diff := cmp.Diff(want, got, withoutPlaces); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -278,8 +277,9 @@ func TestHelpNamesEveryFlagAndEveryField(t *testing.T) {
 		t.Errorf("exit %d, done %t", code, done)
 	}
 	var names []string
-	set, _ := newFlagSet(new(options))
-	set.VisitAll(func(f *flag.Flag) { names = append(names, "--"+f.Name+" ") })
+	for _, name := range program(new(Config)).FlagNames() {
+		names = append(names, "--"+name+" ")
+	}
 	for path := range new(Config).fields() {
 		names = append(names, path[strings.LastIndex(path, ".")+1:]+":")
 	}
@@ -320,9 +320,9 @@ func FuzzDecodeEndsInAConfigurationOrInMistakesOnOneLine(f *testing.F) {
 	f.Add([]byte("listen: !!binary aGk=\nnodeName: 2001-01-01\n<<: {listen: x}\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		config, err := decode("agent.yaml", content)
-		var mistakes ConfigErrors
+		var mistakes settings.Errors
 		if err != nil && (!errors.As(err, &mistakes) || len(mistakes) == 0 || strings.ContainsAny(err.Error(), "\r\n")) {
-			t.Fatalf("not ConfigErrors on one line: %q", err)
+			t.Fatalf("not settings.Errors on one line: %q", err)
 		}
 		if err != nil || config.Validate() != nil {
 			return
@@ -331,14 +331,18 @@ func FuzzDecodeEndsInAConfigurationOrInMistakesOnOneLine(f *testing.F) {
 		if err != nil {
 			t.Fatalf("reading back %q: %v", config.file(), err)
 		}
-		if diff := cmp.Diff(config, again, withoutPlaces); diff != "" {
+		if diff := cmp.Diff(config, again); diff != "" {
 			t.Errorf("(-first +again):\n%s", diff)
 		}
 	})
 }
 
-// withoutPlaces compares what two configurations say, not where they say it.
-var withoutPlaces = cmpopts.IgnoreUnexported(Config{})
+// decode reads content over the default.
+func decode(name string, content []byte) (Config, error) {
+	config := Default()
+	_, err := settings.Decode(name, content, config.fields())
+	return config, err
+}
 
 // nodeNameIs is an environment: "" stands for a usual node name, "unset" for none.
 func nodeNameIs(name string) func(string) string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 const guide = "../../docs/placement.md"
@@ -105,7 +106,7 @@ func TestTheExamplesGovernThePodsThatTheyAreFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			made := &corev1.Pod{}
-			read(t, "{metadata: {labels: {"+c.labels+"}}, spec: {"+c.spec+"}}", made)
+			placementtest.Read(t, "{metadata: {labels: {"+c.labels+"}}, spec: {"+c.spec+"}}", made)
 			namespace := placement.Namespace{Name: c.namespace, Labels: map[string]string{corev1.LabelMetadataName: c.namespace}}
 			if got := policies.Governing(made, namespace); !slices.Equal(got, c.want) {
 				t.Errorf("governed by %q, want %q", got, c.want)

@@ -1,10 +1,13 @@
 package audit
 
 import (
-	"slices"
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // gathered are the metrics of one replica.
@@ -13,25 +16,19 @@ type gathered struct {
 	registry prometheus.Gatherer
 }
 
-// value is that of the series of a metric with the labels' values, in the order of
-// their names.
+// value is that of the series of a metric with the labels' values.
 func (g gathered) value(metric string, labels ...string) float64 {
 	g.t.Helper()
-	families, err := g.registry.Gather()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	for _, family := range families {
-		for _, series := range family.GetMetric() {
-			var values []string
-			for _, label := range series.GetLabel() {
-				values = append(values, label.GetValue())
-			}
-			if family.GetName() == metric && slices.Equal(values, labels) {
-				return series.GetCounter().GetValue() + series.GetGauge().GetValue()
-			}
+	return placementtest.Metric(g.t, g.registry, metric, labels...)
+}
+
+// awaitRescue waits until one rescue has ended so.
+func (g gathered) awaitRescue(end Moved) {
+	g.t.Helper()
+	placementtest.Await(g.t, "a rescue to end", func(context.Context) error {
+		if ends := g.value(rescuesTotal, string(end)); ends != 1 {
+			return fmt.Errorf("%.0f have ended with %s", ends, end)
 		}
-	}
-	g.t.Fatalf("there is no series %s with %q", metric, labels)
-	return 0
+		return nil
+	})
 }

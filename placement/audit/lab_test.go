@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,13 +14,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
@@ -31,10 +28,8 @@ import (
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
-
-// within bounds each wait for a state.
-const within = 60 * time.Second
 
 // scene is a part of the shared lab with nodes, a policy and auditors of its own. No
 // webhook serves it: where replacements may go is told by cordons.
@@ -49,7 +44,7 @@ type scene struct {
 func newScene(t *testing.T, name, spec string) *scene {
 	t.Helper()
 	l := lab.Shared(t)
-	installCRD(t, l)
+	placementtest.InstallCRD(t, l)
 	client, err := dynamic.NewForConfig(l.Config())
 	if err != nil {
 		t.Fatal(err)
@@ -69,35 +64,6 @@ func newScene(t *testing.T, name, spec string) *scene {
 		s.node(t, fmt.Sprintf("spot-%d", i+1), lab.NodeSpec{Labels: map[string]string{"karpenter.sh/capacity-type": "spot"}})
 	}
 	return s
-}
-
-var crdOnce sync.Mutex
-
-func installCRD(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	crdOnce.Lock()
-	defer crdOnce.Unlock()
-	manifest, err := os.ReadFile("../../charts/ebbtide/crds/placement.ebbtide.dev_placementpolicies.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Apply(t.Context(), "", string(manifest)); err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatal(err)
-	}
-	await(t, "the API server to serve the CRD", func(context.Context) bool {
-		_, err := l.Client().Discovery().ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
-		return err == nil
-	})
-}
-
-func await(t *testing.T, what string, is func(context.Context) bool) {
-	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		return is(ctx), nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
 }
 
 func (s *scene) node(t *testing.T, name string, spec lab.NodeSpec) {
@@ -154,13 +120,16 @@ func (s *scene) budget(t *testing.T) {
 func (s *scene) pod(t *testing.T, what string, is func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var found *corev1.Pod
-	await(t, what, func(ctx context.Context) bool {
+	placementtest.Await(t, what, func(ctx context.Context) error {
 		pods, err := s.Client().CoreV1().Pods(s.namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=dns"})
-		if err != nil || len(pods.Items) != 1 || !is(&pods.Items[0]) {
-			return false
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || !is(&pods.Items[0]) {
+			return fmt.Errorf("the pods are %s", placementtest.JSON(t, pods.Items))
 		}
 		found = &pods.Items[0]
-		return true
+		return nil
 	})
 	return found
 }
@@ -168,16 +137,19 @@ func (s *scene) pod(t *testing.T, what string, is func(*corev1.Pod) bool) *corev
 // policy waits until the policy says what it should.
 func (s *scene) policy(t *testing.T, what string, is func(v1alpha1.PlacementPolicyStatus) bool) {
 	t.Helper()
-	await(t, what, func(ctx context.Context) bool {
+	placementtest.Await(t, what, func(ctx context.Context) error {
 		object, err := s.dynamic.Resource(v1alpha1.PlacementPolicies).Get(ctx, s.name, metav1.GetOptions{})
 		if err != nil {
-			return false
+			return err
 		}
 		var read v1alpha1.PlacementPolicy
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &read); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		return is(read.Status)
+		if !is(read.Status) {
+			return fmt.Errorf("it says %s", placementtest.JSON(t, read.Status))
+		}
+		return nil
 	})
 }
 
@@ -295,9 +267,7 @@ func TestAPodThatItsBudgetHoldsIsHandedOverToALongLivedNode(t *testing.T) {
 	s.addLongLived(t, nil)
 	s.pod(t, "a pod on a long-lived node alone", isOn("steady"))
 	s.policy(t, "the policy to say that it is safe", safeStatus)
-	await(t, "the rescue to be counted", func(context.Context) bool {
-		return metrics.value(rescuesTotal, string(HandedOver)) == 1
-	})
+	metrics.awaitRescue(HandedOver)
 }
 
 func TestAPodThatMayNotBeHandedOverIsEvicted(t *testing.T) {
@@ -309,9 +279,7 @@ func TestAPodThatMayNotBeHandedOverIsEvicted(t *testing.T) {
 	s.addLongLived(t, nil)
 	_, metrics := s.audit(t, "a")
 	s.pod(t, "a pod on a long-lived node alone", isOn("steady"))
-	await(t, "the rescue to be counted", func(context.Context) bool {
-		return metrics.value(rescuesTotal, string(Evicted)) == 1
-	})
+	metrics.awaitRescue(Evicted)
 }
 
 func TestAPodIsNotRescuedPastItsBudget(t *testing.T) {
@@ -323,9 +291,7 @@ func TestAPodIsNotRescuedPastItsBudget(t *testing.T) {
 	s.cordonSpot(t)
 	s.addLongLived(t, nil)
 	_, metrics := s.audit(t, "a")
-	await(t, "the rescue to be given up", func(context.Context) bool {
-		return metrics.value(rescuesTotal, string(BudgetClosed)) == 1
-	})
+	metrics.awaitRescue(BudgetClosed)
 	if after := s.pod(t, "the pod", serves); after.UID != before.UID {
 		t.Error("it was moved")
 	}
@@ -370,7 +336,12 @@ func TestAPodThatWaitsInVainIsReadmittedAndEveryReplicaKnows(t *testing.T) {
 	s.pod(t, "another pod in its place", func(pod *corev1.Pod) bool { return pod.UID != before.UID && pod.DeletionTimestamp == nil })
 	controller := metav1.GetControllerOf(before).UID
 	for _, runner := range []*Runner{first, second} {
-		await(t, "the replica to know", func(context.Context) bool { return slices.Contains(runner.LatelyPending(), controller) })
+		placementtest.Await(t, "the replica to know", func(context.Context) error {
+			if known := runner.LatelyPending(); !slices.Contains(known, controller) {
+				return fmt.Errorf("it knows of %q, and not of %q", known, controller)
+			}
+			return nil
+		})
 	}
 	const leader = "ebbtide_placement_leader"
 	leaders := ofFirst.value(leader) + ofSecond.value(leader)

@@ -7,28 +7,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // noon is when the tests audit.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// read reads an object from YAML, strictly.
-func read(t testing.TB, text string, into any) {
-	t.Helper()
-	if err := yaml.UnmarshalStrict([]byte(text), into); err != nil {
-		t.Fatalf("reading an object: %v\n%s", err, text)
-	}
-}
-
 // policy makes a policy from the YAML of its spec.
 func policy(t testing.TB, name, spec string) v1alpha1.PlacementPolicy {
 	t.Helper()
-	made := v1alpha1.PlacementPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, Generation: 7}}
-	read(t, spec, &made.Spec)
+	made := placementtest.Policy(t, name, spec)
+	made.Generation = 7
 	return made
 }
 
@@ -39,7 +31,7 @@ func node(t testing.TB, name, text string) *corev1.Node {
 		Conditions:  []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 		Allocatable: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("10")},
 	}}
-	read(t, text, made)
+	placementtest.Read(t, text, made)
 	made.Name = name
 	return made
 }
@@ -57,7 +49,7 @@ const dnsOwner = "ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name
 func pod(t testing.TB, name, metadata, spec string) *corev1.Pod {
 	t.Helper()
 	made := &corev1.Pod{}
-	read(t, "{metadata: {labels: {app: dns}, "+metadata+"}, spec: {"+spec+"}}", made)
+	placementtest.Read(t, "{metadata: {labels: {app: dns}, "+metadata+"}, spec: {"+spec+"}}", made)
 	made.Namespace, made.Name, made.UID = "kube-system", name, "uid-of-"+made.UID
 	made.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/dns:1"}}
 	made.Status.Phase = corev1.PodPending

@@ -21,7 +21,7 @@ func main() {
 	config := flag.String("config", "", "")
 	node := flag.String("node-name", "", "")
 	kubeconfig := flag.String("kubeconfig", "", "")
-	listen := flag.String("listen", "", "")
+	listen := flag.String("listen", "127.0.0.1:0", "")
 	check := flag.Bool("check-config", false, "")
 	fail := flag.Bool("fail", false, "end before listening")
 	reviews := flag.String("reviews", "", "say that reviews are served there")

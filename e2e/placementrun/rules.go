@@ -1,0 +1,54 @@
+package placementrun
+
+import (
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/ebbtide/ebbtide/api/v1alpha1"
+)
+
+// PolicyRules are the rights of a replica that serves a webhook. Here they hold in every
+// namespace; of the Secret and the Lease a cluster would grant them in the program's
+// own.
+func PolicyRules() []rbacv1.PolicyRule {
+	rule := func(group, resource, name string, verbs ...string) rbacv1.PolicyRule {
+		r := rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
+		if name != "" {
+			r.ResourceNames = []string{name}
+		}
+		return r
+	}
+	return []rbacv1.PolicyRule{
+		// What decisions and audits are made by.
+		rule(v1alpha1.GroupVersion.Group, "placementpolicies", "", "list", "watch"),
+		rule(corev1.GroupName, "namespaces", "", "list", "watch"),
+		rule(corev1.GroupName, "nodes", "", "list", "watch"),
+		rule(corev1.GroupName, "pods", "", "list", "watch"),
+		// The certificate and the entries that the API server calls by. What creates an
+		// object cannot be bound to a name.
+		rule(corev1.GroupName, "secrets", Secret, "get", "watch", "update"),
+		rule(admissionregistrationv1.GroupName, "mutatingwebhookconfigurations", Configuration, "get", "list", "watch", "patch"),
+		rule(admissionregistrationv1.GroupName, "mutatingwebhookconfigurations", "", "create"),
+		// What the leader says and does.
+		rule(coordinationv1.GroupName, "leases", "", "create"),
+		rule(coordinationv1.GroupName, "leases", Configuration, "get", "update"),
+		rule(v1alpha1.GroupVersion.Group, "placementpolicies/status", "", "patch"),
+		rule(eventsv1.GroupName, "events", "", "create", "patch"),
+		rule(corev1.GroupName, "pods", "", "get", "patch", "delete"),
+		rule(corev1.GroupName, "pods/eviction", "", "create"),
+		// What speaks for or against a hand-over.
+		rule(appsv1.GroupName, "replicasets", "", "get"),
+		rule(appsv1.GroupName, "deployments", "", "get", "list", "watch"),
+		rule(corev1.GroupName, "persistentvolumeclaims", "", "get"),
+		rule(corev1.GroupName, "resourcequotas", "", "list"),
+		rule(corev1.GroupName, "services", "", "list"),
+		rule(networkingv1.GroupName, "networkpolicies", "", "list"),
+		rule(policyv1.GroupName, "poddisruptionbudgets", "", "list"),
+	}
+}

@@ -38,8 +38,8 @@ const (
 	maxNote = 1024
 )
 
-// reporter is what the Events say wrote them.
-const reporter = "ebbtide.dev/placement"
+// Reporter is what the Events of the program say wrote them.
+const Reporter = "ebbtide.dev/placement"
 
 // IgnoredOverride is the reason of an Event about a pod whose annotation has a value
 // that is none, where the decision itself needs no action. Events about decisions that
@@ -126,7 +126,7 @@ func (e *Events) Hear(pod *corev1.Pod, decision placement.Decision) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: regarding.Namespace, Name: fmt.Sprintf("%s.%x", eventName(regarding.Name), now.UnixNano())},
 		EventTime:  metav1.NewMicroTime(now), Type: corev1.EventTypeWarning, Reason: reason, Action: "Placing",
 		Regarding: regarding, Note: strings.ToValidUTF8(note[:min(len(note), maxNote)], ""),
-		ReportingController: reporter, ReportingInstance: e.instance,
+		ReportingController: Reporter, ReportingInstance: e.instance,
 	}
 	select {
 	case e.queue <- event:

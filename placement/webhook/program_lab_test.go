@@ -225,7 +225,7 @@ spec: {nodeSelector: {karpenter.sh/capacity-type: spot}}`)
 		}
 		about = nil
 		for _, event := range events.Items {
-			if event.ReportingController == reporter {
+			if event.ReportingController == Reporter {
 				about = append(about, event.Regarding.Kind+" "+event.Regarding.Name+" "+event.Reason)
 			}
 		}

@@ -20,11 +20,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // cluster is the lab with an empty Secret and a webhook configuration of two entries,
@@ -48,11 +48,7 @@ type replicaServer struct {
 	serial map[string]bool // of the certificates that were served
 }
 
-const (
-	secretName = "placement-certificate"
-	// stepWithin bounds the wait for a state of the cluster.
-	stepWithin = 30 * time.Second
-)
+const secretName = "placement-certificate"
 
 // quick rotates as fast as an API server can follow: a certificate's times are whole
 // seconds.
@@ -81,10 +77,10 @@ func newCluster(t *testing.T, options Options, data map[string][]byte) *cluster 
 	}
 	c.configure()
 	for _, r := range c.replicas {
-		c.until("the replica is ready", func(context.Context) error { return r.keeper.Ready() })
+		placementtest.Await(c, "the replica to be ready", func(context.Context) error { return r.keeper.Ready() })
 	}
 	// A replica is ready by the configuration that is stored; the API server follows.
-	c.until("a pod can be created", c.create)
+	placementtest.Await(c, "a pod to be created", c.create)
 	return c
 }
 
@@ -92,19 +88,6 @@ func (c *cluster) must(err error) {
 	c.Helper()
 	if err != nil {
 		c.Fatal(err)
-	}
-}
-
-// until waits for a state, which is there when the error is nil.
-func (c *cluster) until(state string, reached func(context.Context) error) {
-	c.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(c.Context(), 50*time.Millisecond, stepWithin, true, func(ctx context.Context) (bool, error) {
-		last = reached(ctx)
-		return last == nil, nil
-	})
-	if err != nil {
-		c.Fatalf("waiting until %s: %v; last: %v", state, err, last)
 	}
 }
 
@@ -262,7 +245,7 @@ func (c *cluster) load(lasting time.Duration, meanwhile func()) int {
 func (c *cluster) data(data map[string][]byte) {
 	c.Helper()
 	secrets := c.client.CoreV1().Secrets(c.namespace)
-	c.until("the Secret is written", func(ctx context.Context) error {
+	placementtest.Await(c, "the Secret to be written", func(ctx context.Context) error {
 		secret, err := secrets.Get(ctx, secretName, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -271,29 +254,4 @@ func (c *cluster) data(data map[string][]byte) {
 		_, err = secrets.Update(ctx, secret, metav1.UpdateOptions{})
 		return err
 	})
-}
-
-// value is that of a series with these labels.
-func (r *replicaServer) value(t *testing.T, name string, labels ...string) float64 {
-	t.Helper()
-	families, err := r.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			var values []string
-			for _, pair := range metric.GetLabel() {
-				values = append(values, pair.GetValue())
-			}
-			if fmt.Sprint(values) == fmt.Sprint(labels) {
-				return metric.GetGauge().GetValue() + metric.GetCounter().GetValue()
-			}
-		}
-	}
-	t.Fatalf("there is no series %s%q", name, labels)
-	return 0
 }

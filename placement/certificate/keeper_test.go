@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 const changesTotal = "ebbtide_placement_certificate_changes_total"
@@ -34,7 +36,7 @@ func TestNoCallFailsWhileEverythingRotates(t *testing.T) {
 	changes := map[Change]float64{}
 	for _, change := range Changes() {
 		for _, r := range c.replicas {
-			changes[change] += r.value(t, changesTotal, string(change))
+			changes[change] += placementtest.Metric(t, r.registry, changesTotal, string(change))
 		}
 	}
 	t.Logf("%d pods were created; steps: %v; certificates served: %d and %d", created, changes, c.replicas[0].served(), c.replicas[1].served())
@@ -68,7 +70,7 @@ func TestACABundleThatIsEditedByHandIsPutRight(t *testing.T) {
 		c.must(err)
 		_, err = configurations.Patch(t.Context(), c.namespace, types.JSONPatchType, []byte(edit), metav1.PatchOptions{})
 		c.must(err)
-		c.until("the caBundle is back after "+name, func(ctx context.Context) error {
+		placementtest.Await(c, "the caBundle to be back after "+name, func(ctx context.Context) error {
 			after, err := configurations.Get(ctx, c.namespace, metav1.GetOptions{})
 			if err != nil {
 				return err
@@ -83,7 +85,7 @@ func TestACABundleThatIsEditedByHandIsPutRight(t *testing.T) {
 			}
 			return nil
 		})
-		c.until("a pod can be created", c.create)
+		placementtest.Await(c, "a pod to be created", c.create)
 	}
 }
 
@@ -116,7 +118,7 @@ func TestAGivenSecretMayChangeItsCAFromOneMomentToTheNext(t *testing.T) {
 		for want := 2; want <= 3; want++ {
 			c.data(given(t, time.Hour))
 			for _, r := range c.replicas {
-				c.until("the new certificate is served", func(context.Context) error {
+				placementtest.Await(c, "the new certificate to be served", func(context.Context) error {
 					if got := r.served(); got < want {
 						return fmt.Errorf("%d were served, want %d", got, want)
 					}
@@ -130,8 +132,8 @@ func TestAGivenSecretMayChangeItsCAFromOneMomentToTheNext(t *testing.T) {
 	const usable = "ebbtide_placement_certificate_secret_usable"
 	c.data(given(t, -time.Minute))
 	for _, r := range c.replicas {
-		c.until("the expired Secret is noticed", func(context.Context) error {
-			if r.value(t, usable) != 0 {
+		placementtest.Await(c, "the expired Secret to be noticed", func(context.Context) error {
+			if placementtest.Metric(t, r.registry, usable) != 0 {
 				return errors.New("it counts as usable")
 			}
 			return nil
@@ -142,7 +144,7 @@ func TestAGivenSecretMayChangeItsCAFromOneMomentToTheNext(t *testing.T) {
 	}
 	// A replica that starts now has nothing else.
 	late := c.start(Options{Mode: Given, Periods: Periods{Settle: time.Second}})
-	c.until("the late replica says why it is not ready", func(context.Context) error {
+	placementtest.Await(c, "the late replica to say why it is not ready", func(context.Context) error {
 		if err := late.keeper.Ready(); err == nil || !strings.Contains(err.Error(), "expired") {
 			return fmt.Errorf("it says %w", errors.Join(err, errors.New("and not that it expired")))
 		}

@@ -45,6 +45,8 @@ type PlacementPolicyList struct {
 }
 
 // PlacementPolicySpec says which pods are meant and how firmly they are placed.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.pendingTimeout) || !has(self.mode) || self.mode == 'Auto'",message="pendingTimeout is of the mode Auto: with Required a pod waits for as long as it takes, with Preferred it never waits for a long-lived node"
 type PlacementPolicySpec struct {
 	// Priority decides between policies that match the same pod: the highest wins,
 	// and of equal ones the first by name.
@@ -79,6 +81,19 @@ type PlacementPolicySpec struct {
 	// +optional
 	// +default="Fixed"
 	LongLivedPool LongLivedPool `json:"longLivedPool,omitempty"`
+
+	// PendingTimeout is how long the mode Auto lets a pod wait for a long-lived node while
+	// another node could run it. Then the pod is deleted, and the one that its controller
+	// makes in its place is placed as by Preferred. From 30s to 1h. Absent, it is 60s, and
+	// 5m where longLivedPool is Autoscaled: a machine takes minutes to boot, and is
+	// ordered for nothing when the pod does not wait for it.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,4}(h|m|s)){1,3}$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('30s') && duration(self) <= duration('1h')",message="pendingTimeout is from 30s to 1h"
+	PendingTimeout *metav1.Duration `json:"pendingTimeout,omitempty"`
 
 	// Tolerations are added to the matched pods, for long-lived nodes that are
 	// tainted against everything else.

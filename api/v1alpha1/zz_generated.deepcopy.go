@@ -122,6 +122,11 @@ func (in *PlacementPolicyList) DeepCopyObject() runtime.Object {
 func (in *PlacementPolicySpec) DeepCopyInto(out *PlacementPolicySpec) {
 	*out = *in
 	in.Match.DeepCopyInto(&out.Match)
+	if in.PendingTimeout != nil {
+		in, out := &in.PendingTimeout, &out.PendingTimeout
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.Tolerations != nil {
 		in, out := &in.Tolerations, &out.Tolerations
 		*out = make([]Toleration, len(*in))

@@ -19,8 +19,9 @@ import (
 const FieldManager = "ebbtide-auditor"
 
 // maxReadmissions is how many pods are deleted after one audit. The next is a moment
-// later, and a mistake should be seen before it is everywhere.
-const maxReadmissions = 20
+// later, and a mistake should be seen before it is everywhere; but two hundred pods that
+// wait together should all run before they have waited for a minute and a half.
+const maxReadmissions = 50
 
 // act does what findings ask for but the rescue. What fails is found again.
 func (r *Runner) act(ctx context.Context, found Findings) {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
@@ -21,6 +22,13 @@ type View struct {
 	Namespaces map[string]placement.Namespace
 	Nodes      []*corev1.Node
 	Pods       []*corev1.Pod
+}
+
+func (v View) namespace(name string) placement.Namespace {
+	if namespace, found := v.Namespaces[name]; found {
+		return namespace
+	}
+	return placement.Namespace{Name: name}
 }
 
 // Findings is what an audit comes to.
@@ -147,14 +155,14 @@ func (a *auditor) count(pod *corev1.Pod) {
 		a.workloads[owner.UID] = w
 	}
 	w.pods++
-	if pod.DeletionTimestamp == nil && ready(pod) {
+	if pod.DeletionTimestamp == nil && podutils.IsPodReady(pod) {
 		w.ready++
 	}
 }
 
 // look adds a living pod to the tally of its policy and to whatever it is a case of.
 func (a *auditor) look(pod *corev1.Pod) {
-	governing := a.policies.Governing(pod, a.namespace(pod))
+	governing := a.policies.Governing(pod, a.view.namespace(pod.Namespace))
 	if len(governing) == 0 {
 		if pod.Annotations[placement.OverrideAnnotation] == placement.OverrideLongLived {
 			a.lookPending(pod, "")
@@ -181,32 +189,11 @@ func (a *auditor) look(pod *corev1.Pod) {
 	}
 }
 
-func (a *auditor) namespace(pod *corev1.Pod) placement.Namespace {
-	if namespace, found := a.view.Namespaces[pod.Namespace]; found {
-		return namespace
-	}
-	return placement.Namespace{Name: pod.Namespace}
-}
-
 // living says whether a pod runs or is to run: one that is ending needs no other node.
 func living(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && !ended(pod) }
 
 func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-}
-
-func ready(pod *corev1.Pod) bool {
-	condition := podCondition(pod, corev1.PodReady)
-	return condition != nil && condition.Status == corev1.ConditionTrue
-}
-
-func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == kind {
-			return &pod.Status.Conditions[i]
-		}
-	}
-	return nil
 }
 
 func key(pod *corev1.Pod) string { return pod.Namespace + "/" + pod.Name }

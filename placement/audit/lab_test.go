@@ -20,9 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/kubectl/pkg/util/podutils"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
@@ -182,7 +182,7 @@ const rescuesTotal = "ebbtide_placement_rescues_total"
 func (s *scene) audit(t *testing.T, identity string) (*Runner, gathered) {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -191,6 +191,7 @@ func (s *scene) audit(t *testing.T, identity string) (*Runner, gathered) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: s.Client().EventsV1()})
 	registry := prometheus.NewRegistry()
 	cluster := own{Cached(informers), s.name, s.namespace}
 	mover := &Mover{Config: s.Config(), Client: s.Client(), Cluster: cluster}
@@ -201,11 +202,14 @@ func (s *scene) audit(t *testing.T, identity string) (*Runner, gathered) {
 			Client:     s.Client().CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 		},
-		Events: events.NewFakeRecorder(1000), Metrics: NewMetrics(registry),
+		Events: broadcaster.NewRecorder(scheme, "ebbtide.dev/test"), Metrics: NewMetrics(registry),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Period: 100 * time.Millisecond,
 		Now: func() time.Time { return time.Now().Add(s.ahead) },
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		t.Error(err)
+	}
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := informers.Start(ctx); err != nil {
@@ -220,11 +224,12 @@ func (s *scene) audit(t *testing.T, identity string) (*Runner, gathered) {
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
+		broadcaster.Shutdown()
 	})
 	return runner, gathered{t, registry}
 }
 
-func serves(pod *corev1.Pod) bool { return ready(pod) && pod.DeletionTimestamp == nil }
+func serves(pod *corev1.Pod) bool { return podutils.IsPodReady(pod) && pod.DeletionTimestamp == nil }
 
 func isOn(kind string) func(*corev1.Pod) bool {
 	return func(pod *corev1.Pod) bool { return serves(pod) && strings.Contains(pod.Spec.NodeName, "-"+kind+"-") }
@@ -320,7 +325,7 @@ func TestAPodIsNotRescuedWhileNoLongLivedNodeHasRoom(t *testing.T) {
 func TestAPodThatWaitsInVainIsReadmittedAndEveryReplicaKnows(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "pending", "{"+matchDNS+"}")
-	s.ahead = pendingLimit + time.Second
+	s.ahead = pendingTimeout + time.Second
 	requirements, err := json.Marshal(placement.Rules{}.Requirements())
 	if err != nil {
 		t.Fatal(err)
@@ -347,5 +352,64 @@ func TestAPodThatWaitsInVainIsReadmittedAndEveryReplicaKnows(t *testing.T) {
 	leaders := ofFirst.value(leader) + ofSecond.value(leader)
 	if leaders != 1 {
 		t.Errorf("%.0f replicas lead, want one", leaders)
+	}
+}
+
+func TestADaemonSetThatAsksForSpotHearsOfIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "edge", "{match: {podSelector: {matchLabels: {app: edge}}}}")
+	manifest := `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: edge}, spec: {selector: {matchLabels: {app: edge}},
+template: {metadata: {labels: {app: edge}}, spec: {nodeSelector: {scene: edge}, containers: [{name: edge, image: "example.com/edge:1"}],
+affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [
+{matchExpressions: [{key: karpenter.sh/capacity-type, operator: In, values: [spot]}]}]}}}}}}}`
+	if err := s.Apply(t.Context(), s.namespace, manifest); err != nil {
+		t.Fatal(err)
+	}
+	_, metrics := s.audit(t, "a")
+	placementtest.Await(t, "an Event about the DaemonSet", func(ctx context.Context) error {
+		list, err := s.Client().EventsV1().Events(s.namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=" + string(placement.Contradiction)})
+		if err != nil {
+			return err
+		}
+		for _, event := range list.Items {
+			about := event.Regarding
+			if about.APIVersion == "apps/v1" && about.Kind == "DaemonSet" && about.Name == "edge" && strings.Contains(event.Note, `policy "edge"`) {
+				return nil
+			}
+		}
+		return fmt.Errorf("there is none among %d of its reason", len(list.Items))
+	})
+	if got := metrics.value("ebbtide_placement_spot_daemonsets"); got != 1 {
+		t.Errorf("%.0f are counted, want one", got)
+	}
+}
+
+func TestTheAPIServerTakesATimeoutThatCanBeMeant(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "timeouts", "{"+matchDNS+"}")
+	for name, c := range map[string]struct{ fields, want string }{
+		"the shortest":                   {"pendingTimeout: 30s", ""},
+		"the longest":                    {"pendingTimeout: 1h", ""},
+		"in two units":                   {"mode: Auto, pendingTimeout: 2m30s", ""},
+		"too short":                      {"pendingTimeout: 29s", "from 30s to 1h"},
+		"too long":                       {"pendingTimeout: 1h1s", "from 30s to 1h"},
+		"negative":                       {"pendingTimeout: -60s", "should match"},
+		"a number":                       {"pendingTimeout: 60", "must be of type string"},
+		"without a unit":                 {`pendingTimeout: "60"`, "should match"},
+		"in days":                        {"pendingTimeout: 1d", "should match"},
+		"where a pod never waits":        {"mode: Preferred, pendingTimeout: 60s", "pendingTimeout is of the mode Auto"},
+		"where it waits as long as need": {"mode: Required, pendingTimeout: 60s", "pendingTimeout is of the mode Auto"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var fields map[string]any
+			placementtest.Read(t, "{"+c.fields+"}", &fields)
+			patch := placementtest.JSON(t, map[string]any{"spec": fields})
+			_, err := s.dynamic.Resource(v1alpha1.PlacementPolicies).Patch(t.Context(), s.name, types.MergePatchType, patch,
+				metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the answer is %v, want %q", err, c.want)
+			}
+		})
 	}
 }

@@ -30,6 +30,7 @@ const (
 // A Memory is never changed.
 type Memory struct {
 	pending map[types.UID]time.Time // by controller, until when the mode Auto does not require
+	room    map[types.UID]time.Time // by pod that waits, since when a long-lived node has seemed to have room
 	paused  map[types.UID]time.Time // by controller, until when none of its pods is rescued
 	quiet   time.Time               // until when no pod is
 }
@@ -53,7 +54,10 @@ func (m Memory) Failed(pod *corev1.Pod, now time.Time) Memory {
 
 // learn returns a copy without what is long past, and with what the pods tell.
 func (m Memory) learn(pods []*corev1.Pod, now time.Time) Memory {
-	learned := Memory{pending: unexpired(m.pending, now), paused: unexpired(m.paused, now), quiet: m.quiet}
+	learned := Memory{
+		pending: unexpired(m.pending, now), paused: unexpired(m.paused, now), quiet: m.quiet,
+		room: map[types.UID]time.Time{}, // of the pods that still wait it is found again
+	}
 	for _, pod := range pods {
 		owner := metav1.GetControllerOfNoCopy(pod)
 		if owner == nil {

@@ -21,11 +21,12 @@ const (
 // same pods, so that a query takes the maximum and not the sum. Make them with
 // [NewMetrics].
 type Metrics struct {
-	success      prometheus.Gauge
-	leading      prometheus.Gauge
-	readmissions map[string]prometheus.Counter
-	rescues      map[Moved]prometheus.Counter
-	pods         *podCounts
+	success        prometheus.Gauge
+	leading        prometheus.Gauge
+	readmissions   map[string]prometheus.Counter
+	rescues        map[Moved]prometheus.Counter
+	spotDaemonSets prometheus.Gauge
+	pods           *podCounts
 }
 
 // NewMetrics registers the metrics, every series at zero. Those of a policy begin with
@@ -45,11 +46,15 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	rescues := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ebbtide_placement_rescues_total", Help: "Pods that were to be moved off a spot node, by how it ended.",
 	}, []string{"outcome"})
+	spotDaemonSets := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "ebbtide_placement_spot_daemonsets",
+		Help: "DaemonSets that a policy matches and that run on spot nodes only, on the replica that leads; else 0.",
+	})
 	m := &Metrics{
-		success: success, leading: leading,
+		success: success, leading: leading, spotDaemonSets: spotDaemonSets,
 		readmissions: map[string]prometheus.Counter{}, rescues: map[Moved]prometheus.Counter{}, pods: newPodCounts(),
 	}
-	registry.MustRegister(success, leading, readmissions, rescues, m.pods)
+	registry.MustRegister(success, leading, readmissions, rescues, spotDaemonSets, m.pods)
 	for _, outcome := range []string{deleted, changed, failed} {
 		m.readmissions[outcome] = readmissions.WithLabelValues(outcome)
 	}

@@ -10,17 +10,22 @@ import (
 )
 
 const (
-	// pendingLimit is how long a pod may wait on our requirements alone. DNS that waits
-	// is worse than DNS on a spot node.
-	pendingLimit = 60 * time.Second
-	// scalingLimit is as much where the pool is autoscaled: a machine is ordered when
-	// the pod is seen to wait, and takes minutes to boot. A shorter limit would call it
+	// pendingTimeout is how long a pod may wait on our requirements alone where the
+	// policy says nothing else. DNS that waits is worse than DNS on a spot node.
+	pendingTimeout = 60 * time.Second
+	// scalingTimeout is as much where the pool is autoscaled: a machine is ordered when
+	// the pod is seen to wait, and takes minutes to boot. A shorter one would call it
 	// for nothing.
-	scalingLimit = 5 * time.Minute
-	// doubt is added while a long-lived node seems to have room: the scheduler knows
-	// more than we do (spread, pod affinity, volumes, host ports), but may also be about
-	// to bind the pod to a node that has just come.
-	doubt = 60 * time.Second
+	scalingTimeout = 5 * time.Minute
+	// leastTimeout is the least that a policy can ask for: the replicas need some time
+	// to come to the same conclusion. The CRD refuses less.
+	leastTimeout = 30 * time.Second
+	// doubt is how long a long-lived node has to have seemed to have room before the
+	// scheduler is taken to know better, of what we do not reckon (spread, pod affinity,
+	// volumes, host ports). Of a node that has just come, or room that has just become
+	// free, it makes use within ten seconds, its longest pause between two tries of a
+	// pod.
+	doubt = 15 * time.Second
 	// notice is how long before a pod is deleted every replica knows that it will be,
 	// whatever their watches and clocks differ by.
 	notice = 15 * time.Second
@@ -46,48 +51,58 @@ func (a *auditor) lookPending(pod *corev1.Pod, policy string) {
 	if !waits || owner == nil || !makesAnother(owner.Kind) {
 		return
 	}
-	limit, limited := a.limit(policy)
-	if !limited {
-		return
-	}
+	timeout, limited := a.timeout(policy)
 	waited := a.now.Sub(since)
-	if waited < limit-notice || !a.elsewhere.Blocked(pod) {
+	if !limited || waited < timeout-notice || !a.elsewhere.Blocked(pod) {
 		return
-	}
-	if a.all.LongLivedNodes(pod, 1) > 0 {
-		if limit += doubt; waited < limit-notice {
-			return
-		}
 	}
 	a.memory.pending[owner.UID] = a.now.Add(remembered)
+	doubtful := a.doubtful(pod)
 	// Not in the audit that noticed it first: the webhook beside us is yet to be told.
-	if _, known := a.before.pending[owner.UID]; known && waited >= limit {
+	if _, known := a.before.pending[owner.UID]; known && waited >= timeout && !doubtful {
 		a.readmissions = append(a.readmissions, Readmission{Pod: pod, Policy: policy, Waited: waited})
 	}
 }
 
-// limit is how long a pod of the policy may wait; none, if for as long as it takes.
-// Without a policy it is as with the mode Auto and a fixed pool.
-func (a *auditor) limit(policy string) (limit time.Duration, limited bool) {
+// doubtful says whether the scheduler may be about to bind the pod to a long-lived node.
+func (a *auditor) doubtful(pod *corev1.Pod) bool {
+	if a.all.LongLivedNodes(pod, 1) == 0 {
+		return false
+	}
+	since, seen := a.before.room[pod.UID]
+	if !seen {
+		since = a.now
+	}
+	a.memory.room[pod.UID] = since
+	return a.now.Sub(since) < doubt
+}
+
+// timeout is how long a pod of the policy may wait; not limited, if for as long as it
+// takes. Without a policy it is as with the mode Auto and a fixed pool.
+func (a *auditor) timeout(policy string) (timeout time.Duration, limited bool) {
 	if policy == "" {
-		return pendingLimit, true
+		return pendingTimeout, true
 	}
 	switch spec := a.specs[policy]; {
 	case spec.Mode == v1alpha1.Required || spec.Mode == v1alpha1.Preferred:
 		return 0, false
+	case spec.PendingTimeout != nil:
+		return max(spec.PendingTimeout.Duration, leastTimeout), true
 	case spec.LongLivedPool == v1alpha1.Autoscaled:
-		return scalingLimit, true
+		return scalingTimeout, true
 	}
-	return pendingLimit, true
+	return pendingTimeout, true
 }
 
 // waitsSince says since when the scheduler has found no node for the pod. A pod that
 // is gated, or that it has not tried yet, does not wait for a node.
 func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
-	condition := podCondition(pod, corev1.PodScheduled)
-	if pod.Spec.NodeName != "" || condition == nil || condition.Status != corev1.ConditionFalse ||
-		condition.Reason != corev1.PodReasonUnschedulable {
-		return time.Time{}, false
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.PodScheduled {
+			waits = pod.Spec.NodeName == "" && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+			return c.LastTransitionTime.Time, waits
+		}
 	}
-	return condition.LastTransitionTime.Time, true
+	return time.Time{}, false
 }

@@ -26,14 +26,16 @@ func TestAPodThatWaitsOnOurRequirementsAloneIsReadmitted(t *testing.T) {
 		known    bool // to every replica
 		deleted  bool
 	}{
-		"after a minute":                               {"{" + spec + "}", dnsOwner, 60 * time.Second, full, nil, true, true},
-		"not before":                                   {"{" + spec + "}", dnsOwner, 59 * time.Second, full, nil, true, false},
-		"not known much earlier":                       {"{" + spec + "}", dnsOwner, 44 * time.Second, full, nil, false, false},
-		"never where the policy requires it":           {"{mode: Required, " + spec + "}", dnsOwner, time.Hour, full, nil, false, false},
-		"later where the pool grows":                   {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 4 * time.Minute, full, nil, false, false},
-		"in the end where the pool should grow":        {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 5 * time.Minute, full, nil, true, true},
-		"later where a long-lived node seems to do":    {"{" + spec + "}", dnsOwner, 90 * time.Second, steady, nil, false, false},
-		"in the end where the scheduler will not have": {"{" + spec + "}", dnsOwner, 2 * time.Minute, steady, nil, true, true},
+		"after a minute":                            {"{" + spec + "}", dnsOwner, 60 * time.Second, full, nil, true, true},
+		"not before":                                {"{" + spec + "}", dnsOwner, 59 * time.Second, full, nil, true, false},
+		"not known much earlier":                    {"{" + spec + "}", dnsOwner, 44 * time.Second, full, nil, false, false},
+		"never where the policy requires it":        {"{mode: Required, " + spec + "}", dnsOwner, time.Hour, full, nil, false, false},
+		"later where the pool grows":                {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 4 * time.Minute, full, nil, false, false},
+		"in the end where the pool should grow":     {"{longLivedPool: Autoscaled, " + spec + "}", dnsOwner, 5 * time.Minute, full, nil, true, true},
+		"when the policy says, where it says":       {"{longLivedPool: Autoscaled, pendingTimeout: 2m, " + spec + "}", dnsOwner, 2 * time.Minute, full, nil, true, true},
+		"not before the policy says":                {"{pendingTimeout: 2m, " + spec + "}", dnsOwner, 119 * time.Second, full, nil, true, false},
+		"not at once, whatever the policy says":     {"{pendingTimeout: 1s, " + spec + "}", dnsOwner, 29 * time.Second, full, nil, true, false},
+		"later where a long-lived node seems to do": {"{" + spec + "}", dnsOwner, time.Hour, steady, nil, true, false},
 		"without a policy, by its own annotation": {
 			"{match: {podSelector: {matchLabels: {app: other}}}}",
 			dnsOwner + ", annotations: {ebbtide.dev/placement: long-lived}", time.Minute, full, nil, true, true,
@@ -74,6 +76,54 @@ func TestAPodThatWaitsOnOurRequirementsAloneIsReadmitted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pod that waits on full nodes is to run within a minute and a half of its creation.
+// Its successor takes a second or two of that, and ten are left.
+func TestAPodThatWaitsInVainWaitsForAMinuteAndALittle(t *testing.T) {
+	t.Parallel()
+	const latest = 80 * time.Second
+	for name, room := range map[string]func(waited time.Duration) bool{
+		"where no long-lived node has room":                 func(time.Duration) bool { return false },
+		"where one has, and the scheduler will not have it": func(time.Duration) bool { return true },
+		"where one has had until lately":                    func(waited time.Duration) bool { return waited < 59*time.Second },
+		"where one has since a moment ago":                  func(waited time.Duration) bool { return waited > 59*time.Second },
+		"where room comes and goes":                         func(waited time.Duration) bool { return int(waited/auditPeriod)%2 == 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for first := range auditPeriod / time.Second {
+				deleted := readmittedAfter(t, first*time.Second, room)
+				if deleted < pendingTimeout || deleted > latest {
+					t.Errorf("first seen after %d s it is deleted after %s, want %s to %s", first, deleted, pendingTimeout, latest)
+				}
+			}
+		})
+	}
+}
+
+// readmittedAfter audits once a period, and returns after how long a pod is deleted
+// that a long-lived node has room for at these times.
+func readmittedAfter(t *testing.T, first time.Duration, room func(time.Duration) bool) time.Duration {
+	t.Helper()
+	var memory Memory
+	for waited := first; waited < 10*time.Minute; waited += auditPeriod {
+		longLived := full
+		if room(waited) {
+			longLived = steady
+		}
+		found := Audit(View{
+			Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", auto)},
+			Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", longLived)},
+			Pods:     []*corev1.Pod{waiting(t, "dns-1", dnsOwner, 0)},
+		}, placement.Rules{}, noon.Add(waited), memory)
+		if len(found.Readmit) > 0 {
+			return waited
+		}
+		memory = found.Memory
+	}
+	t.Fatal("it is never deleted")
+	return 0
 }
 
 func TestThoseThatWaitLongestAreReadmittedFirst(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/placement"
@@ -67,7 +68,7 @@ func (a *auditor) untouched(pod *corev1.Pod) bool {
 // one that lacks a pod, whether a rescue or a rollout took it, no other is taken.
 func (a *auditor) movable(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil || !makesAnother(owner.Kind) || !ready(pod) || !a.untouched(pod) {
+	if owner == nil || !makesAnother(owner.Kind) || !podutils.IsPodReady(pod) || !a.untouched(pod) {
 		return false
 	}
 	if w := a.workloads[owner.UID]; w.ready < w.pods {
@@ -82,7 +83,7 @@ func (a *auditor) movable(pod *corev1.Pod) bool {
 func (a *auditor) hasPlace(pod *corev1.Pod) bool {
 	anew := *pod // nothing below it is changed
 	anew.Spec.NodeName = ""
-	decision := placement.Decide(&anew, a.namespace(pod), a.policies, a.rules, a.all)
+	decision := placement.Decide(&anew, a.view.namespace(pod.Namespace), a.policies, a.rules, a.all)
 	switch decision.Outcome {
 	case placement.PlacedRequired, placement.PlacedPreferred:
 	case placement.Unchanged:

@@ -47,6 +47,12 @@ type Runner struct {
 	Events  events.EventRecorder
 	Metrics *Metrics
 	Log     *slog.Logger
+	// WhileLeading is other work that one replica should do at a time, by a name for the
+	// log. Each is begun when a term begins, with a context that ends with the term, and
+	// has to return soon after: the next term waits for it. One that returns an error
+	// before is begun again after a pause; one that returns nil is done for this term. A
+	// successor may begin before it has returned.
+	WhileLeading map[string]func(ctx context.Context) error
 	// Period is the time between two audits; 0 is five seconds.
 	Period time.Duration
 	// Now is the clock that is held against the API server's times; nil is time.Now.
@@ -125,21 +131,19 @@ func (r *Runner) audit(ctx context.Context, findings chan<- Findings) {
 	if period == 0 {
 		period = auditPeriod
 	}
-	for {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		found, err := r.auditOnce(ctx)
-		if err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "Missed an audit", "err", err)
-		}
-		if err == nil {
-			select {
-			case findings <- found:
-			default:
+		if err != nil {
+			if ctx.Err() == nil {
+				r.Log.WarnContext(ctx, "Missed an audit", "err", err)
 			}
-		}
-		if pause(ctx, period) != nil {
 			return
 		}
-	}
+		select {
+		case findings <- found:
+		default:
+		}
+	}, period)
 }
 
 func (r *Runner) auditOnce(ctx context.Context) (Findings, error) {
@@ -161,62 +165,4 @@ func (r *Runner) now() time.Time {
 		return time.Now()
 	}
 	return r.Now()
-}
-
-// rescued is how the rescue of a pod has ended.
-type rescued struct {
-	Rescue
-	end Moved
-	err error
-}
-
-// lead acts on findings until the term ends. It returns when no rescue is under way.
-func (r *Runner) lead(term context.Context, findings <-chan Findings) {
-	r.Metrics.leading.Set(1)
-	defer r.Metrics.leading.Set(0)
-	r.Log.InfoContext(term, "Began to lead")
-	defer r.Log.InfoContext(term, "Ceased to lead")
-	var moving sync.WaitGroup
-	defer moving.Wait()
-	ended := make(chan rescued, 1)
-	// Busy while a rescue is under way, and for the next findings after it: they may be
-	// of an audit that has not seen how it ended.
-	busy, stale := false, false
-	for {
-		select {
-		case <-term.Done():
-			return
-		case end := <-ended:
-			r.hear(term, end)
-			busy, stale = false, true
-		case found := <-findings:
-			r.act(term, found)
-			if found.Rescue == nil || busy || stale {
-				stale = false
-				continue
-			}
-			busy = true
-			moving.Go(func() {
-				end, err := r.Move(term, found.Rescue.Pod)
-				ended <- rescued{*found.Rescue, end, err}
-			})
-		}
-	}
-}
-
-// hear takes in how a rescue has ended.
-func (r *Runner) hear(ctx context.Context, moved rescued) {
-	r.Metrics.rescues[moved.end].Inc()
-	pod := moved.Pod
-	if moved.end.OK() {
-		r.Log.InfoContext(ctx, "Rescued pod", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end)
-		r.Events.Eventf(pod, nil, corev1.EventTypeNormal, "Rescued", "Rescue", "moved off spot node %q (%s)", pod.Spec.NodeName, moved.end)
-		return
-	}
-	r.mu.Lock()
-	r.memory = r.memory.Failed(pod, r.now())
-	r.mu.Unlock()
-	r.Log.WarnContext(ctx, "Left pod on its spot node", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end, "err", moved.err)
-	r.Events.Eventf(pod, nil, corev1.EventTypeWarning, "RescueFailed", "Rescue",
-		"not moved off spot node %q (%s); tried again in %s", pod.Spec.NodeName, moved.end, workloadPause)
 }

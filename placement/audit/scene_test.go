@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
@@ -50,7 +51,7 @@ func pod(t testing.TB, name, metadata, spec string) *corev1.Pod {
 	t.Helper()
 	made := &corev1.Pod{}
 	placementtest.Read(t, "{metadata: {labels: {app: dns}, "+metadata+"}, spec: {"+spec+"}}", made)
-	made.Namespace, made.Name, made.UID = "kube-system", name, "uid-of-"+made.UID
+	made.Namespace, made.Name, made.UID = "kube-system", name, types.UID("uid-of-"+name)
 	made.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/dns:1"}}
 	made.Status.Phase = corev1.PodPending
 	return made

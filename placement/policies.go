@@ -40,6 +40,7 @@ type Rejection struct {
 // policy is one PlacementPolicy, compiled.
 type policy struct {
 	name        string
+	generation  int64
 	match       *v1alpha1.Match // as it was written, to render it
 	mode        v1alpha1.Mode
 	autoscaled  bool
@@ -91,7 +92,7 @@ func compile(item *v1alpha1.PlacementPolicy) (policy, error) {
 		return policy{}, fmt.Errorf("reading the podSelector of policy %q: %w", item.Name, err)
 	}
 	compiled := policy{
-		name: item.Name, match: match, mode: cmp.Or(spec.Mode, v1alpha1.Auto),
+		name: item.Name, generation: item.Generation, match: match, mode: cmp.Or(spec.Mode, v1alpha1.Auto),
 		autoscaled: spec.LongLivedPool == v1alpha1.Autoscaled, namespaces: namespaces, pods: pods,
 	}
 	switch compiled.mode {
@@ -142,6 +143,16 @@ func (p Policies) Names() []string {
 		names = append(names, p.ordered[i].name)
 	}
 	return names
+}
+
+// Generation is the generation of the policy of that name, and false when there is none.
+func (p Policies) Generation(name string) (int64, bool) {
+	for i := range p.ordered {
+		if p.ordered[i].name == name {
+			return p.ordered[i].generation, true
+		}
+	}
+	return 0, false
 }
 
 // Governing lists the policies that match the pod, the one that governs it first. It

@@ -49,8 +49,11 @@ type Rendering struct {
 type RenderOptions struct {
 	// Name is the name of the policy and of the binding.
 	Name string
-	// OwnNamespace is left out; empty leaves out none.
+	// OwnNamespace is left out, as it is by the webhook, unless it is kube-system, where
+	// DNS lives. Empty leaves out none.
 	OwnNamespace string
+	// Pods are the labels of the pods that are meant at all; nil means every pod.
+	Pods *metav1.LabelSelector
 	// Labels are put on both objects.
 	Labels map[string]string
 }
@@ -92,7 +95,7 @@ func Render(policies Policies, rules Rules, options RenderOptions) Rendering {
 	rendering.Policy = &admissionv1.MutatingAdmissionPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "MutatingAdmissionPolicy"},
 		ObjectMeta: *meta.DeepCopy(),
-		Spec:       renderSpec(rendering.InForce, matches, rules, options.OwnNamespace),
+		Spec:       renderSpec(rendering.InForce, matches, rules, options),
 	}
 	rendering.Binding = &admissionv1.MutatingAdmissionPolicyBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "MutatingAdmissionPolicyBinding"},
@@ -124,22 +127,26 @@ func namespaceExpression(p *policy) string {
 	return selectorExpression(p.namespaces, "namespaceObject.metadata.labels")
 }
 
-func renderSpec(policies Policies, matches []string, rules Rules, ownNamespace string) admissionv1.MutatingAdmissionPolicySpec {
+func renderSpec(policies Policies, matches []string, rules Rules, options RenderOptions) admissionv1.MutatingAdmissionPolicySpec {
 	conditions := make([]admissionv1.MatchCondition, 0, len(exemptions))
 	for _, exemption := range exemptions {
 		conditions = append(conditions, admissionv1.MatchCondition{Name: exemption.name, Expression: exemption.expression})
 	}
 	namespaces := &metav1.LabelSelector{}
-	if ownNamespace != "" {
+	if own := options.OwnNamespace; own != "" && own != metav1.NamespaceSystem {
 		namespaces.MatchExpressions = []metav1.LabelSelectorRequirement{
-			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{ownNamespace}},
+			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{own}},
 		}
+	}
+	pods := &metav1.LabelSelector{}
+	if options.Pods != nil {
+		pods = options.Pods.DeepCopy()
 	}
 	rule := admissionv1.NamedRuleWithOperations{RuleWithOperations: podCreation()[0]}
 	return admissionv1.MutatingAdmissionPolicySpec{
 		MatchConstraints: &admissionv1.MatchResources{
 			NamespaceSelector: namespaces,
-			ObjectSelector:    &metav1.LabelSelector{},
+			ObjectSelector:    pods,
 			ResourceRules:     []admissionv1.NamedRuleWithOperations{rule},
 			MatchPolicy:       new(admissionv1.Equivalent),
 		},

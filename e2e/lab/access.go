@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,12 @@ const (
 	schedulerUser   = "system:kube-scheduler"
 )
 
+// serviceRange is where Services get their addresses; its first one is the API server's own.
+const (
+	serviceRange   = "10.96.0.0/16"
+	serviceAddress = "10.96.0.1"
+)
+
 // tokenSeconds outlives any test run; a lab that runs for a day has been forgotten.
 const tokenSeconds int64 = 24 * 60 * 60
 
@@ -46,10 +53,17 @@ type access struct {
 	byUser      map[string]string // user to bearer token
 }
 
-func newAccess(dir string, port int) (access, error) {
+func newAccess(dir string, address netip.Addr, port int, users []User) (access, error) {
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1)}
+	server := loopback(port)
+	if address.IsValid() {
+		// Pods know the API server by its Service, and only where nodes are real.
+		addresses = append(addresses, address.AsSlice(), net.ParseIP(serviceAddress))
+		server = netip.AddrPortFrom(address, uint16(port)).String() //nolint:gosec // A port of freePorts.
+	}
 	a := access{
 		dir:         dir,
-		server:      "https://" + loopback(port),
+		server:      "https://" + server,
 		servingCert: filepath.Join(dir, "serving.crt"),
 		servingKey:  filepath.Join(dir, "serving.key"),
 		signingKey:  filepath.Join(dir, "service-account.key"),
@@ -57,7 +71,7 @@ func newAccess(dir string, port int) (access, error) {
 		roots:       x509.NewCertPool(),
 		byUser:      map[string]string{},
 	}
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"localhost"})
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", addresses, []string{"localhost", "kubernetes.default.svc"})
 	if err != nil {
 		return a, fmt.Errorf("making serving certificate: %w", err)
 	}
@@ -67,11 +81,13 @@ func newAccess(dir string, port int) (access, error) {
 		return a, fmt.Errorf("making signing key: %w", err)
 	}
 	var tokens strings.Builder
-	for user, groups := range map[string]string{
-		adminUser: "system:masters", nodesUser: "system:masters", controllersUser: "", schedulerUser: "",
-	} {
-		a.byUser[user] = rand.Text()
-		fmt.Fprintf(&tokens, "%s,%s,%s,%s\n", a.byUser[user], user, user, groups)
+	own := []User{
+		{Name: adminUser, Groups: []string{"system:masters"}}, {Name: nodesUser, Groups: []string{"system:masters"}},
+		{Name: controllersUser}, {Name: schedulerUser},
+	}
+	for _, user := range append(own, users...) {
+		a.byUser[user.Name] = rand.Text()
+		fmt.Fprintf(&tokens, "%s,%s,%s,%q\n", a.byUser[user.Name], user.Name, user.Name, strings.Join(user.Groups, ","))
 	}
 	files := map[string][]byte{a.servingCert: certificate, a.servingKey: key, a.signingKey: signing, a.tokens: []byte(tokens.String())}
 	for path, content := range files {

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	binaryName       = "ebbtide-lab-kube"
 	productModule    = "github.com/ebbtide/ebbtide"
 	kubernetesModule = "k8s.io/kubernetes"
 )
@@ -34,10 +33,31 @@ const (
 // too. progress, which may be nil, gets a line every few seconds while something
 // is built and nothing otherwise. The build ends with ctx.
 func Binary(ctx context.Context, version string, progress io.Writer) (string, error) {
+	return binary(ctx, controlPlaneProgram, version, progress)
+}
+
+// NodeBinary is [Binary] for the program of a real node: kubelet and kube-proxy. It
+// builds on Linux only.
+func NodeBinary(ctx context.Context, version string, progress io.Writer) (string, error) {
+	return binary(ctx, nodeProgram, version, progress)
+}
+
+// program is one of the two that e2e/kube holds.
+type program struct {
+	name   string // of the binary
+	folder string // of package main, in the module
+}
+
+var (
+	controlPlaneProgram = program{name: "ebbtide-lab-kube", folder: "."}
+	nodeProgram         = program{name: "ebbtide-lab-node", folder: "node"}
+)
+
+func binary(ctx context.Context, wanted program, version string, progress io.Writer) (string, error) {
 	if progress == nil {
 		progress = io.Discard
 	}
-	source, err := kubeSource(ctx)
+	source, err := kubeSource(ctx, wanted)
 	if err != nil {
 		return "", err
 	}
@@ -79,13 +99,18 @@ func chosenVersion(asked, pinned string) string {
 	return strings.TrimPrefix(asked, "v")
 }
 
-// kubeModule is e2e/kube: the folder, and the Kubernetes version its go.mod requires.
+// kubeModule is e2e/kube: the folder, which of its programs is wanted, and the
+// Kubernetes version that its go.mod requires.
 type kubeModule struct {
-	dir    string
-	pinned string
+	dir     string
+	program program
+	pinned  string
 }
 
-func kubeSource(ctx context.Context) (kubeModule, error) {
+// main is the path of the program's one source file, in the module.
+func (m kubeModule) main() string { return filepath.Join(m.program.folder, "main.go") }
+
+func kubeSource(ctx context.Context, wanted program) (kubeModule, error) {
 	root, err := goCommand(ctx, "", "list", "-m", "-f", "{{.Dir}}", productModule)
 	if err != nil {
 		return kubeModule{}, fmt.Errorf("finding module %q: %w", productModule, err)
@@ -97,7 +122,7 @@ func kubeSource(ctx context.Context) (kubeModule, error) {
 	}
 	for _, required := range mod.Require {
 		if required.Path == kubernetesModule {
-			return kubeModule{dir: dir, pinned: strings.TrimPrefix(required.Version, "v")}, nil
+			return kubeModule{dir: dir, program: wanted, pinned: strings.TrimPrefix(required.Version, "v")}, nil
 		}
 	}
 	return kubeModule{}, fmt.Errorf("finding %q in %q: %w", kubernetesModule, filepath.Join(dir, "go.mod"), fs.ErrNotExist)
@@ -107,14 +132,14 @@ func kubeSource(ctx context.Context) (kubeModule, error) {
 // that a change of main.go or of a flag builds anew instead of running the old one.
 func (m kubeModule) cachePath(version string) (string, error) {
 	sum := sha256.New()
-	files := []string{"main.go"}
+	files := []string{m.main()}
 	if version == m.pinned {
 		files = append(files, "go.mod", "go.sum")
 	}
 	for _, file := range files {
 		content, err := os.ReadFile(filepath.Join(m.dir, file))
 		if err != nil {
-			return "", fmt.Errorf("reading control-plane module: %w", err)
+			return "", fmt.Errorf("reading module of Kubernetes: %w", err)
 		}
 		sum.Write(content)
 	}
@@ -124,7 +149,7 @@ func (m kubeModule) cachePath(version string) (string, error) {
 		return "", fmt.Errorf("finding the user's cache folder: %w", err)
 	}
 	key := fmt.Sprintf("%s-%s-%s-%s", version, runtime.GOOS, runtime.GOARCH, hex.EncodeToString(sum.Sum(nil))[:8])
-	return filepath.Join(folder, "ebbtide", "lab", key, binaryName), nil
+	return filepath.Join(folder, "ebbtide", "lab", key, m.program.name), nil
 }
 
 // goMod is the part of "go mod edit -json" that the lab needs.

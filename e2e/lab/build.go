@@ -41,18 +41,19 @@ func (m kubeModule) build(ctx context.Context, version, target string, progress 
 		defer func() { _ = os.RemoveAll(temporary) }()
 		dir = temporary
 	}
-	_, _ = fmt.Fprintf(progress, "lab: building Kubernetes %s from source, once; this takes some minutes\n", version)
-	packages, err := goCommand(ctx, dir, "list", "-deps", "-f", "{{.ImportPath}}", ".")
+	what := fmt.Sprintf("Kubernetes %s (%s)", version, m.program.name)
+	_, _ = fmt.Fprintf(progress, "lab: building %s from source, once; this takes some minutes\n", what)
+	packages, err := goCommand(ctx, dir, "list", "-deps", "-f", "{{.ImportPath}}", m.target())
 	if err != nil {
 		return err
 	}
-	log := newBuildLog(fmt.Sprintf("lab: building Kubernetes %s", version), bytes.Count(packages, []byte("\n")), progress)
+	log := newBuildLog("lab: building "+what, bytes.Count(packages, []byte("\n")), progress)
 
 	// The name is fixed, not random: a build that is killed leaves one file at most,
 	// which the next one overwrites under the same lock.
 	unfinished := target + ".unfinished"
 	args := append([]string{"build", "-v"}, buildFlags(version)...)
-	command := goTool(ctx, dir, append(args, "-o", unfinished, ".")...)
+	command := goTool(ctx, dir, append(args, "-o", unfinished, m.target())...)
 	command.Stdout, command.Stderr = log, log
 	stop := log.reportEvery(progressEvery)
 	err = command.Run()
@@ -66,9 +67,12 @@ func (m kubeModule) build(ctx context.Context, version, target string, progress 
 	if err := os.Rename(unfinished, target); err != nil {
 		return fmt.Errorf("moving the binary into the cache: %w", err)
 	}
-	_, _ = fmt.Fprintf(progress, "lab: built Kubernetes %s in %s\n", version, log.elapsed())
+	_, _ = fmt.Fprintf(progress, "lab: built %s in %s\n", what, log.elapsed())
 	return nil
 }
+
+// target names the program's package as the go command takes it.
+func (m kubeModule) target() string { return "./" + m.program.folder }
 
 // moduleFor makes a copy of the module in a temporary folder that requires another version.
 func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.Writer) (string, error) {
@@ -85,17 +89,18 @@ func (m kubeModule) moduleFor(ctx context.Context, version string, progress io.W
 	if err != nil {
 		return "", err
 	}
-	source, err := os.ReadFile(filepath.Join(m.dir, "main.go"))
+	source, err := os.ReadFile(filepath.Join(m.dir, m.main()))
 	if err != nil {
-		return "", fmt.Errorf("reading control-plane module: %w", err)
+		return "", fmt.Errorf("reading module of Kubernetes: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "ebbtide-lab-module-*")
 	if err != nil {
 		return "", fmt.Errorf("creating a module: %w", err)
 	}
-	for name, content := range map[string][]byte{"main.go": source, "go.mod": []byte(requiring(version, upstream))} {
-		if err = os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			break
+	err = os.MkdirAll(filepath.Join(dir, m.program.folder), 0o750)
+	for name, content := range map[string][]byte{m.main(): source, "go.mod": []byte(requiring(version, upstream))} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), content, 0o600)
 		}
 	}
 	if err == nil {

@@ -81,7 +81,7 @@ replace (
 // smallModule stands for e2e/kube: what build does with it does not depend on its size.
 func smallModule(t *testing.T, program string) kubeModule {
 	t.Helper()
-	m := kubeModule{dir: t.TempDir(), pinned: "1.37.1"}
+	m := kubeModule{dir: t.TempDir(), program: controlPlaneProgram, pinned: "1.37.1"}
 	for name, content := range map[string]string{"go.mod": "module small\n\ngo 1.26.0\n", "go.sum": "", "main.go": program} {
 		if err := os.WriteFile(filepath.Join(m.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

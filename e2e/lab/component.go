@@ -179,7 +179,7 @@ func (l *Lab) healthURL(c Component) string {
 	case Etcd:
 		return "http://" + at + "/health"
 	case APIServer:
-		return "https://" + at + "/readyz"
+		return l.access.server + "/readyz"
 	case ControllerManager, Scheduler:
 		return "https://" + at + "/healthz"
 	}
@@ -219,25 +219,39 @@ func (l *Lab) etcdFlags() []string {
 }
 
 func (l *Lab) apiServerFlags() []string {
-	return []string{
-		"--etcd-servers=http://" + loopback(l.ports[Etcd]),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
-		"--secure-port=" + strconv.Itoa(l.ports[APIServer]),
-		// On loopback the API server refuses to advertise itself in the "kubernetes" Service.
-		"--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + l.access.servingCert, "--tls-private-key-file=" + l.access.servingKey,
-		"--token-auth-file=" + l.access.tokens,
+	return append(l.addressFlags(),
+		"--etcd-servers=http://"+loopback(l.ports[Etcd]),
+		"--secure-port="+strconv.Itoa(l.ports[APIServer]),
+		"--tls-cert-file="+l.access.servingCert, "--tls-private-key-file="+l.access.servingKey,
+		"--token-auth-file="+l.access.tokens,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + l.access.signingKey,
-		"--service-account-signing-key-file=" + l.access.signingKey,
-		"--service-cluster-ip-range=10.96.0.0/16",
+		"--service-account-key-file="+l.access.signingKey,
+		"--service-account-signing-key-file="+l.access.signingKey,
+		"--service-cluster-ip-range="+serviceRange,
 		// Webhooks that name a Service are called at the pod's own address: there is no kube-proxy.
 		"--enable-aggregator-routing=true",
-		"--audit-policy-file=" + l.path("audit-policy.yaml"),
-		"--audit-log-path=" + l.path("audit.log"),
+		"--audit-policy-file="+l.path("audit-policy.yaml"),
+		"--audit-log-path="+l.path("audit.log"),
 		// Requests are in the file before they are answered, and the file is never rotated away.
 		"--audit-log-mode=blocking", "--audit-log-maxsize=100000",
+	)
+}
+
+// addressFlags say where the API server is to be found, and where it finds kubelets.
+func (l *Lab) addressFlags() []string {
+	if !l.address.IsValid() {
+		return []string{
+			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+			// On loopback the API server refuses to advertise itself in the "kubernetes" Service.
+			"--endpoint-reconciler-type=none",
+		}
+	}
+	return []string{
+		"--bind-address=" + l.address.String(), "--advertise-address=" + l.address.String(),
+		// No resolver knows the nodes' names, which would be asked for first.
+		"--kubelet-preferred-address-types=InternalIP",
+		"--allow-privileged=true",
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,6 +24,20 @@ type Options struct {
 	Version string
 	// Progress gets the build's progress, when there is something to build; nil means nobody.
 	Progress io.Writer
+	// Address is where the API server listens, an address of this machine. The zero
+	// value means 127.0.0.1, which only this machine can reach. With another one, real
+	// nodes can: the API server advertises it in the Service "kubernetes", and calls
+	// kubelets at their nodes' internal addresses.
+	Address netip.Addr
+	// Users may enter beside the lab's own, with what the API server lets them do; see [Lab.UserConfig].
+	Users []User
+}
+
+// User is who may enter the control plane: a name, and the groups that give it rights,
+// as a node has "system:node:NAME" and "system:nodes".
+type User struct {
+	Name   string
+	Groups []string
 }
 
 // Lab is a running control plane with its simulated nodes. Its methods may be
@@ -31,6 +46,7 @@ type Lab struct {
 	dir     string
 	version string
 	binary  string
+	address netip.Addr // zero: loopback
 	access  access
 	ports   map[Component]int
 	peer    int // etcd's second port
@@ -53,7 +69,7 @@ func Start(ctx context.Context, options Options) (*Lab, error) {
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
-		l, err := start(ctx, binary)
+		l, err := start(ctx, binary, options)
 		if err == nil {
 			return l, nil
 		}
@@ -63,12 +79,12 @@ func Start(ctx context.Context, options Options) (*Lab, error) {
 	}
 }
 
-func start(ctx context.Context, binary string) (_ *Lab, err error) {
+func start(ctx context.Context, binary string, options Options) (_ *Lab, err error) {
 	dir, err := os.MkdirTemp("", "ebbtide-lab-*")
 	if err != nil {
 		return nil, fmt.Errorf("creating state folder: %w", err)
 	}
-	l := &Lab{dir: dir, binary: binary, processes: map[Component]*process{}}
+	l := &Lab{dir: dir, binary: binary, address: options.Address, processes: map[Component]*process{}}
 	if l.janitor, err = startJanitor(ctx, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -85,7 +101,7 @@ func start(ctx context.Context, binary string) (_ *Lab, err error) {
 	for i, component := range Components() {
 		l.ports[component] = ports[i]
 	}
-	if l.access, err = newAccess(dir, l.ports[APIServer]); err != nil {
+	if l.access, err = newAccess(dir, options.Address, l.ports[APIServer], options.Users); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(l.path("audit-policy.yaml"), []byte(auditPolicy), 0o600); err != nil {
@@ -162,6 +178,14 @@ func (l *Lab) Close() error {
 // Config returns the administrator's configuration, without client-side throttling.
 // It is a copy, the caller's to change.
 func (l *Lab) Config() *rest.Config { return rest.CopyConfig(l.config) }
+
+// UserConfig returns the configuration of one of [Options].Users, or nil if it is none of them.
+func (l *Lab) UserConfig(name string) *rest.Config {
+	if l.access.byUser[name] == "" {
+		return nil
+	}
+	return l.access.config(name)
+}
 
 // Client returns the administrator's client.
 func (l *Lab) Client() kubernetes.Interface { return l.client }

@@ -3,6 +3,7 @@ package placement
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,7 +40,7 @@ func explained(t *testing.T, template string) Explanation {
 		t.Fatal(err)
 	}
 	policies := compiled(t, placementtest.Policy(t, "dns", `{match: {owners: [{kind: Deployment, name: coredns}]}, mode: Required}`))
-	explanation, err := Explain(Decide(pod, Namespace{Name: "kube-system"}, policies, oneMark(t), nil), pod, "kube-system")
+	explanation, err := Explain(pod, Namespace{Name: "kube-system"}, policies, oneMark(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +144,10 @@ func TestEveryTemplateGivesThePodThatItsControllerMakes(t *testing.T) {
 		"a Deployment":  {&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Template: template}}, []workload{{"ReplicaSet", "web-0000000000"}, {"Deployment", "web"}}, "web-0000000000-"},
 		"a ReplicaSet":  {&appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Template: template}}, []workload{{"ReplicaSet", "web"}}, "web-"},
 		"a StatefulSet": {&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}}, []workload{{"StatefulSet", "web"}}, "web-0"},
+		"a ReplicationController": {
+			&corev1.ReplicationController{ObjectMeta: meta, Spec: corev1.ReplicationControllerSpec{Template: &template}},
+			[]workload{{"ReplicationController", "web"}}, "web-",
+		},
 		"a DaemonSet":   {&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}}, []workload{{"DaemonSet", "web"}}, "web-"},
 		"a Job":         {&batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}}, []workload{{"Job", "web"}}, "web-"},
 		"a CronJob":     {cronJob, []workload{{"Job", "web-0"}}, "web-0-"},
@@ -171,7 +176,136 @@ func TestEveryTemplateGivesThePodThatItsControllerMakes(t *testing.T) {
 			}
 		})
 	}
-	if _, err := PodOf(&corev1.Service{}); err == nil {
-		t.Error("a Service has a pod")
+	for name, object := range map[string]runtime.Object{
+		"a Service": &corev1.Service{}, "a ReplicationController without template": &corev1.ReplicationController{},
+	} {
+		if _, err := PodOf(object); err == nil {
+			t.Errorf("%s has a pod", name)
+		}
+	}
+}
+
+func TestAPodThatIsPlacedAlreadyIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	policies := compiled(t, placementtest.Policy(t, "dns", `{match: {podSelector: {matchLabels: {app: dns}}}, mode: Required}`))
+	pod := placementtest.Pod(t, "metadata: {name: dns, labels: {app: dns}}")
+	pod = Decide(pod, Namespace{}, policies, oneMark(t), nil).Apply(pod)
+	explanation, err := Explain(pod, Namespace{Name: "shop"}, policies, oneMark(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := explanation.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	want := "pod       shop/dns\nbefore    Required (PolicyRequires), by policy \"dns\"\ndecision  Required\n" +
+		"reason    PolicyRequires: the policy requires a long-lived node; policy \"dns\"\n\n" +
+		"The pod stays as it is: it has all of this already.\n"
+	if diff := cmp.Diff(want, text.String()); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
+// nearMisses are by one, two and three criteria.
+func nearMisses(t *testing.T) Policies {
+	t.Helper()
+	return compiled(t,
+		placementtest.Policy(t, "three", `{priority: 9, match: {owners: [{kind: Job}], priorityClassNames: [high], podSelector: {matchLabels: {app: web}}}}`),
+		placementtest.Policy(t, "two", `{match: {namespaceSelector: {matchLabels: {team: edge}}, podSelector: {matchLabels: {app: web}}}}`),
+		placementtest.Policy(t, "one", `{match: {podSelector: {matchLabels: {app: web}}}}`),
+	)
+}
+
+func TestAPodThatNoPolicyMatchesIsToldWhatKeepsEachFromIt(t *testing.T) {
+	t.Parallel()
+	pod := placementtest.Pod(t, "metadata: {name: dns, labels: {app: dns}}")
+	explanation, err := Explain(pod, Namespace{Name: "shop"}, nearMisses(t), Rules{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	explanation.Object, explanation.Notes = "Deployment/dns", []string{"the moon is full"}
+	var text strings.Builder
+	if err := explanation.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	want := "object    Deployment/dns\npod       shop/dns\ndecision  Unchanged\nreason    NoPolicy: no policy matches the pod\n" +
+		"missed    by policy \"one\", for its podSelector\n" +
+		"missed    by policy \"two\", for its namespaceSelector, podSelector\n" +
+		"missed    by policy \"three\", for its podSelector, owners, priorityClassNames\n" +
+		"note      the moon is full\n\nThe pod stays as it is.\n"
+	if diff := cmp.Diff(want, text.String()); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
+func TestAPodThatAPolicyMatchesIsNotBotheredWithTheOthers(t *testing.T) {
+	t.Parallel()
+	pod := placementtest.Pod(t, "metadata: {name: web, labels: {app: web}}")
+	explanation, err := Explain(pod, Namespace{Name: "shop"}, nearMisses(t), Rules{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if explanation.Policy != "one" || explanation.Misses != nil {
+		t.Errorf("policy %q, misses %v, want one and none", explanation.Policy, explanation.Misses)
+	}
+}
+
+// A miss is a second reading of what matches: the two must not part.
+func TestAPolicyMissesExactlyThePodsThatItDoesNotMatch(t *testing.T) {
+	t.Parallel()
+	policies := casePolicies(t)
+	for name, c := range merge(mergeCases, matchCases) {
+		pod, namespace := placementtest.Pod(t, c.pod), Namespace{Name: "case"}
+		if c.namespace != nil {
+			namespace = *c.namespace
+		}
+		var missed, unmatched []string
+		for _, miss := range policies.Misses(pod, namespace) {
+			missed = append(missed, miss.Policy)
+		}
+		owners, n := workloads(pod)
+		for i := range policies.ordered {
+			if p := &policies.ordered[i]; !p.matches(pod, namespace, owners[:n]) {
+				unmatched = append(unmatched, p.name)
+			}
+		}
+		slices.Sort(missed)
+		slices.Sort(unmatched)
+		if diff := cmp.Diff(unmatched, missed, equateEmpty); diff != "" {
+			t.Errorf("%s: policies that do not match (-match +miss):\n%s", name, diff)
+		}
+	}
+}
+
+func TestALimitWithoutARequestTakesRoom(t *testing.T) {
+	t.Parallel()
+	policies := compiled(t, placementtest.Policy(t, "dns", `{match: {podSelector: {matchLabels: {app: dns}}}}`))
+	rules := oneMark(t)
+	snapshot := NewSnapshot(rules, NodeStates([]*corev1.Node{nodeOf(t, "a", "{}"), nodeOf(t, "b", "{}")}, nil), nil)
+	for name, c := range map[string]struct {
+		resources string
+		want      Reason
+	}{
+		"a limit that fits":                  {`{limits: {cpu: 1}}`, EnoughLongLivedNodes},
+		"a limit that does not":              {`{limits: {cpu: 3}}`, TooFewLongLivedNodes},
+		"a limit beside a request that does": {`{limits: {cpu: 3}, requests: {cpu: 1}}`, EnoughLongLivedNodes},
+	} {
+		for _, containers := range []string{"containers", "initContainers"} {
+			pod := placementtest.Pod(t, "metadata: {labels: {app: dns}}\nspec: {"+containers+": [{name: main, image: x, resources: "+c.resources+"}]}")
+			before := pod.DeepCopy()
+			explanation, err := Explain(pod, Namespace{}, policies, rules, snapshot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if explanation.Reason != c.want {
+				t.Errorf("%s, in %s: %s, want %s", name, containers, explanation.Reason, c.want)
+			}
+			if diff := cmp.Diff(before, pod); diff != "" {
+				t.Errorf("%s, in %s: the pod changed (-before +after):\n%s", name, containers, diff)
+			}
+			if strings.Contains(explanation.Diff, "+        cpu") {
+				t.Errorf("%s, in %s: the diff shows a request that nobody wrote", name, containers)
+			}
+		}
 	}
 }

@@ -15,9 +15,9 @@ const templateHash = "0000000000"
 
 // PodOf returns the pod that a controller would create from the object, or a copy of
 // the object when it is a pod: with the owner, labels and names that [Decide] reads.
-// It knows Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs and CronJobs, and
-// returns an error for anything else. The object's fields are taken as they are:
-// nothing is defaulted.
+// It knows Deployments, ReplicaSets, ReplicationControllers, StatefulSets, DaemonSets,
+// Jobs and CronJobs, and returns an error for anything else. The object's fields are
+// taken as they are: nothing is defaulted.
 func PodOf(object runtime.Object) (*corev1.Pod, error) {
 	switch o := object.(type) {
 	case *corev1.Pod:
@@ -28,6 +28,13 @@ func PodOf(object runtime.Object) (*corev1.Pod, error) {
 		return pod, nil
 	case *appsv1.ReplicaSet:
 		return podFrom(&o.Spec.Template, o, "ReplicaSet", o.Name), nil
+	case *corev1.ReplicationController:
+		if o.Spec.Template == nil {
+			return nil, fmt.Errorf("reading the pod template of ReplicationController %q: there is none", o.Name)
+		}
+		pod := podFrom(o.Spec.Template, o, "ReplicationController", o.Name)
+		pod.OwnerReferences[0].APIVersion = corev1.SchemeGroupVersion.String()
+		return pod, nil
 	case *appsv1.StatefulSet:
 		pod := podFrom(&o.Spec.Template, o, "StatefulSet", o.Name)
 		pod.GenerateName, pod.Name = "", o.Name+"-0"

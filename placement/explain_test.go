@@ -146,12 +146,13 @@ func TestEveryTemplateGivesThePodThatItsControllerMakes(t *testing.T) {
 		"a StatefulSet": {&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}}, []workload{{"StatefulSet", "web"}}, "web-0"},
 		"a ReplicationController": {
 			&corev1.ReplicationController{ObjectMeta: meta, Spec: corev1.ReplicationControllerSpec{Template: &template}},
-			[]workload{{"ReplicationController", "web"}}, "web-",
+			[]workload{{"ReplicationController", "web"}},
+			"web-",
 		},
-		"a DaemonSet":   {&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}}, []workload{{"DaemonSet", "web"}}, "web-"},
-		"a Job":         {&batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}}, []workload{{"Job", "web"}}, "web-"},
-		"a CronJob":     {cronJob, []workload{{"Job", "web-0"}}, "web-0-"},
-		"a pod":         {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", Labels: template.Labels}, Spec: template.Spec}, nil, "web"},
+		"a DaemonSet": {&appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}}, []workload{{"DaemonSet", "web"}}, "web-"},
+		"a Job":       {&batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}}, []workload{{"Job", "web"}}, "web-"},
+		"a CronJob":   {cronJob, []workload{{"Job", "web-0"}}, "web-0-"},
+		"a pod":       {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", Labels: template.Labels}, Spec: template.Spec}, nil, "web"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

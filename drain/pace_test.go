@@ -97,34 +97,30 @@ func TestAReplyShowsWhetherTooManyCallsAreUnderWay(t *testing.T) {
 	shared := newGuard(allowing(100, letGo("not-ours")), noon, atOnce)
 	const fast, slow = 20 * time.Millisecond, slowReply
 	cases := map[string]struct {
-		guard   *guard
+		call    sent
 		verdict Verdict
 		took    time.Duration
 		want    bool
 	}{
-		"not when it is accepted at once":                      {shared, Accepted, fast, false},
-		"when it is slow, of a budget that others use":         {shared, Accepted, slow, true},
-		"not when it is slow, of a budget of this drain alone": {alone, Accepted, slow, false},
-		"not when it is slow without a budget: a long way":     {nil, Accepted, slow, false},
-		"when the API server says so":                          {nil, Overloaded, fast, true},
-		"when the API server does not answer":                  {nil, Unreachable, slow, true},
-		"when twenty tries in the API server were in vain":     {alone, BudgetContended, slow, true},
-		"not when a budget is closed":                          {shared, BudgetClosed, slow, false},
+		"not when it is accepted at once":                      {sent{guard: shared}, Accepted, fast, false},
+		"when it is slow, of a budget that others use":         {sent{guard: shared}, Accepted, slow, true},
+		"not when it is slow, of a budget of this drain alone": {sent{guard: alone}, Accepted, slow, false},
+		"not when it is slow without a budget: a long way":     {sent{}, Accepted, slow, false},
+		"when it is slow, of a pod whose budget is not known":  {sent{contends: true}, Accepted, slow, true},
+		"not when it is slow, of a deletion past a budget":     {sent{contends: true, force: true}, Accepted, slow, false},
+		"when the API server says so":                          {sent{}, Overloaded, fast, true},
+		"when the API server does not answer":                  {sent{}, Unreachable, slow, true},
+		"when twenty tries in the API server were in vain":     {sent{guard: alone}, BudgetContended, slow, true},
+		"not when a budget is closed":                          {sent{guard: shared}, BudgetClosed, slow, false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := (sent{at: noon, guard: c.guard}).strains(c.verdict, noon.Add(c.took)); got != c.want {
+			c.call.at = noon
+			if got := c.call.strains(c.verdict, noon.Add(c.took)); got != c.want {
 				t.Errorf("too many: %t, want %t", got, c.want)
 			}
 		})
-	}
-}
-
-func TestASlowReplyOfAPodWhoseBudgetIsNotKnownShowsTooMany(t *testing.T) {
-	t.Parallel()
-	if !(sent{at: noon, contends: true}).strains(Accepted, noon.Add(slowReply)) {
-		t.Error("it shows nothing")
 	}
 }
 

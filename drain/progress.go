@@ -179,11 +179,15 @@ func (s sent) strains(verdict Verdict, now time.Time) bool {
 		return false
 	case Accepted, Gone, OtherPod, BudgetNeverOpens, NamespaceEnding, Denied, Unauthorized:
 	}
+	if s.force || now.Sub(s.at) < slowReply {
+		// A deletion asks no budget, however long it takes.
+		return false
+	}
 	if s.guard == nil {
 		// Asked before its budget was known, if it has one: the news is late.
-		return s.contends && now.Sub(s.at) >= slowReply
+		return s.contends
 	}
-	return s.guard.shared() && now.Sub(s.at) >= slowReply
+	return s.guard.shared()
 }
 
 // begin notes a call.

@@ -26,9 +26,8 @@ type Mover struct {
 	Node   Node
 	Policy Policy
 	// Concurrency bounds how many calls are under way at a time, at least 1; how
-	// many there are depends on how the API server copes. Calls at a
-	// pod's latest moment may double it: they are never kept waiting by evictions
-	// that hang.
+	// many there are depends on how the API server copes. Calls at a pod's latest
+	// moment may double it: they are never kept waiting by evictions that hang.
 	Concurrency int
 	// Reason and Message go into the DisruptionTarget condition of pods that
 	// are deleted past their budget; Reason is in CamelCase.
@@ -221,7 +220,7 @@ func (r *run) call(ctx context.Context, p *progress, budget Budget, now time.Tim
 	}
 	evicting, cancel := context.WithCancelCause(ctx)
 	if !call.force {
-		r.limits[p] = time.AfterFunc(p.patience(r.budgetsKnown, now), func() { cancel(errNoReply) })
+		r.limits[p] = time.AfterFunc(p.patience(call.contends, now), func() { cancel(errNoReply) })
 	}
 	r.calls.Go(func() {
 		defer cancel(nil)
@@ -335,7 +334,7 @@ func (r *run) tighten(budget Budget, now time.Time) {
 		p.tighten(budget)
 		r.plan.Moves[i] = p.Move
 		if limit := r.limits[p]; limit != nil {
-			limit.Reset(p.patience(r.budgetsKnown, now))
+			limit.Reset(p.patience(r.mayContend(p), now))
 		}
 	}
 }

@@ -152,15 +152,15 @@ func (p *progress) mustForce(now time.Time) bool {
 // patience is how long an eviction may take: not past the pod's latest moment,
 // as far as that leaves time for a reply at all. An API server that is busy with
 // a contended budget goes on when the caller has given up, spends a disruption
-// and deletes nothing; it gets the time that it takes to say so, unless no budget
-// is known to hold the pod back, and known says that all budgets are.
-func (p *progress) patience(known bool, now time.Time) time.Duration {
+// and deletes nothing; where the eviction contends, because the pod may have a
+// budget, it gets the time that it takes to say so.
+func (p *progress) patience(contends bool, now time.Time) time.Duration {
 	if p.late(now) {
 		return urgentTimeout
 	}
-	most := contendedTimeout
-	if known && len(p.guards) == 0 {
-		most = callTimeout
+	most := callTimeout
+	if contends {
+		most = contendedTimeout
 	}
 	return max(urgentTimeout, min(most, p.ForceAt.Sub(now)))
 }

@@ -87,7 +87,6 @@ func newGuard(pdb *policyv1.PodDisruptionBudget, now time.Time, spread func(time
 	}
 	g.learn(pdb, now, spread)
 	if pdb.Status.CurrentHealthy < pdb.Status.ExpectedPods {
-		g.foreign = true
 		g.share(now, spread)
 	}
 	return g
@@ -129,7 +128,6 @@ func (g *guard) recognise(
 ) {
 	for name := range disrupted {
 		if _, ours := g.asked[name]; !ours {
-			g.foreign = true
 			g.share(now, spread)
 			continue
 		}
@@ -260,8 +258,9 @@ func (g *guard) end(name string, verdict Verdict, took time.Duration, now time.T
 	}
 }
 
-// share begins to spread tries: others use the budget too.
+// share notes that others were seen to use the budget too, and begins to spread tries.
 func (g *guard) share(now time.Time, spread func(time.Duration) time.Duration) {
+	g.foreign = true
 	if g.window == 0 {
 		g.window = firstWindow
 		g.hold = now.Add(spread(g.window))

@@ -75,34 +75,35 @@ func HandOverOf(pod *corev1.Pod) (*HandOver, error) {
 	return &handOver, nil
 }
 
-// ownerPatch is the JSON merge patch that hands a pod over or takes it back. A
-// merge patch replaces ownerReferences as a whole: between two patches of its
-// elements the pod would have no controller. The UID and the resourceVersion
-// make it fail on any pod but the one that was looked at.
-type ownerPatch struct {
-	Metadata ownerMetadataPatch `json:"metadata"`
+// podPatch is the JSON merge patch that hands a pod over, takes it back, or gives it
+// its deletion cost back; what it leaves empty stays as it is. A merge patch replaces
+// ownerReferences as a whole: between two patches of its elements the pod would have
+// no controller. The UID and the resourceVersion make it fail on any pod but the one
+// that was looked at.
+type podPatch struct {
+	Metadata podMetadataPatch `json:"metadata"`
 }
 
-type ownerMetadataPatch struct {
+type podMetadataPatch struct {
 	UID             types.UID               `json:"uid"`
 	ResourceVersion string                  `json:"resourceVersion"`
-	Labels          map[string]*string      `json:"labels"`
+	Labels          map[string]*string      `json:"labels,omitempty"`
 	Annotations     map[string]*string      `json:"annotations"`
-	OwnerReferences []metav1.OwnerReference `json:"ownerReferences"`
+	OwnerReferences []metav1.OwnerReference `json:"ownerReferences,omitempty"`
 }
 
-func newOwnerPatch(pod *corev1.Pod) ownerPatch {
-	return ownerPatch{ownerMetadataPatch{UID: pod.UID, ResourceVersion: pod.ResourceVersion}}
+func newPodPatch(pod *corev1.Pod) podPatch {
+	return podPatch{podMetadataPatch{UID: pod.UID, ResourceVersion: pod.ResourceVersion}}
 }
 
 // handOverPatch hands pod over to deployment.
-func handOverPatch(pod *corev1.Pod, deployment *appsv1.Deployment, handOver HandOver) ownerPatch {
+func handOverPatch(pod *corev1.Pod, deployment *appsv1.Deployment, handOver HandOver) podPatch {
 	text, err := json.Marshal(handOver)
 	if err != nil {
 		panic(err) // unreachable: strings and numbers always marshal
 	}
 	note := string(text)
-	patch := newOwnerPatch(pod)
+	patch := newPodPatch(pod)
 	patch.Metadata.Labels = map[string]*string{hashLabel: nil, HandedOverKey: &handOver.Hash}
 	patch.Metadata.Annotations = map[string]*string{HandedOverKey: &note}
 	patch.Metadata.OwnerReferences = withController(pod, "Deployment", deployment.Name, deployment.UID)
@@ -111,8 +112,8 @@ func handOverPatch(pod *corev1.Pod, deployment *appsv1.Deployment, handOver Hand
 
 // takeBackPatch gives pod back to the ReplicaSet that it was taken from, and makes
 // it dear: the ReplicaSet then has one too many, and shall delete the replacement.
-func takeBackPatch(pod *corev1.Pod, handOver HandOver) ownerPatch {
-	patch := newOwnerPatch(pod)
+func takeBackPatch(pod *corev1.Pod, handOver HandOver) podPatch {
+	patch := newPodPatch(pod)
 	patch.Metadata.Labels = map[string]*string{hashLabel: &handOver.Hash, HandedOverKey: nil}
 	patch.Metadata.Annotations = map[string]*string{HandedOverKey: nil}
 	raiseCost(pod, patch.Metadata.Annotations)

@@ -125,7 +125,7 @@ func (h *HandOvers) Begin(ctx context.Context, pod *corev1.Pod) (Refusal, error)
 const heardOut = time.Second
 
 // send hands a pod over, unless ctx has ended before.
-func (h *HandOvers) send(ctx context.Context, ref PodRef, patch ownerPatch) (*corev1.Pod, error) {
+func (h *HandOvers) send(ctx context.Context, ref PodRef, patch podPatch) (*corev1.Pod, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("handing over pod %q: %w", ref, context.Cause(ctx))
 	}

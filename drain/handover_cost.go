@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // A pod that is taken back is one too many for its ReplicaSet, which deletes
@@ -43,16 +42,8 @@ func raiseCost(pod *corev1.Pod, annotations map[string]*string) {
 	annotations[corev1.PodDeletionCost], annotations[DeletionCostAnnotation] = &cost, &own
 }
 
-// costPatch is the JSON merge patch that gives a pod its own cost back.
-type costPatch struct {
-	Metadata struct {
-		UID             types.UID          `json:"uid"`
-		ResourceVersion string             `json:"resourceVersion"`
-		Annotations     map[string]*string `json:"annotations"`
-	} `json:"metadata"`
-}
-
-func restoreCostPatch(pod *corev1.Pod) costPatch {
+// restoreCostPatch gives a pod its own cost back.
+func restoreCostPatch(pod *corev1.Pod) podPatch {
 	annotations := map[string]*string{DeletionCostAnnotation: nil}
 	// Another value than ours was set by somebody since, and is the newer word.
 	if pod.Annotations[corev1.PodDeletionCost] == dearest {
@@ -62,8 +53,7 @@ func restoreCostPatch(pod *corev1.Pod) costPatch {
 			annotations[corev1.PodDeletionCost] = &own
 		}
 	}
-	var patch costPatch
-	patch.Metadata.UID, patch.Metadata.ResourceVersion = pod.UID, pod.ResourceVersion
+	patch := newPodPatch(pod)
 	patch.Metadata.Annotations = annotations
 	return patch
 }

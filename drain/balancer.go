@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kubectl/pkg/util/podutils"
 )
 
 // Balancers is what an [Exclusion] needs of the cluster. Each method is one
@@ -213,17 +214,8 @@ func selected(services []corev1.Service, pod *corev1.Pod) bool {
 	return false
 }
 
-func ready(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil {
-		return false
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
+// ready says whether a pod is Ready and not on its way out.
+func ready(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && podutils.IsPodReady(pod) }
 
 // pageSize bounds what one reply of a list holds in memory.
 const pageSize = 100

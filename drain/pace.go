@@ -17,9 +17,10 @@ const (
 
 // pace is how many calls a drain has under way over all budgets. It starts small and
 // doubles with every round that went well, until the first sign of too much; from
-// then on it grows by one a round, as TCP does. Fifty drains that begin at once with all they have fill the seats that the API
-// server's priority and fairness has for them, with evictions that sleep after
-// their conflicts, and then not even a cordon comes through. It takes no clock.
+// then on it grows by one a round, as TCP does. Fifty drains that begin at once with
+// all they have fill the seats that the API server's priority and fairness has for
+// them, with evictions that sleep after their conflicts, and then not even a cordon
+// comes through. It takes no clock.
 type pace struct {
 	// limit is how many calls may be under way, most the bound of it, passed how
 	// many passed since limit was last changed.

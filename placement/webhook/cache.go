@@ -6,9 +6,11 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -28,12 +30,42 @@ func NewScheme() *runtime.Scheme {
 	return scheme
 }
 
+// newMapper returns the paths and scopes of these types. They do not change, so that a
+// program can be put together while no API server answers, and before the CRD is there.
+func newMapper() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []schema.GroupVersionKind{
+		corev1.SchemeGroupVersion.WithKind("Pod"), eventsv1.SchemeGroupVersion.WithKind("Event"),
+	} {
+		mapper.Add(kind, meta.RESTScopeNamespace)
+	}
+	for _, kind := range []schema.GroupVersionKind{
+		corev1.SchemeGroupVersion.WithKind("Namespace"), corev1.SchemeGroupVersion.WithKind("Node"),
+		admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingWebhookConfiguration"),
+		v1alpha1.GroupVersion.WithKind("PlacementPolicy"),
+	} {
+		mapper.Add(kind, meta.RESTScopeRoot)
+	}
+	return mapper
+}
+
+// NewClient returns a client for [Registration] and [Events]. It asks nothing until it
+// is used.
+func NewClient(config *rest.Config) (client.Client, error) {
+	c, err := client.New(config, client.Options{Scheme: NewScheme(), Mapper: newMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return c, nil
+}
+
 // NewCache returns a cache for [Memory.Watch] and [Registration.Watch]: of the webhook
 // configurations it holds the one of that name, and of pods what placement reads. It
 // asks nothing until it is started.
 func NewCache(config *rest.Config, registration string) (cache.Cache, error) {
 	c, err := cache.New(config, cache.Options{
 		Scheme: NewScheme(),
+		Mapper: newMapper(),
 		// Nothing is listed by surprise: a kind that nobody watches would be asked of the
 		// API server by whoever first reads it.
 		ReaderFailOnMissingInformer: true,

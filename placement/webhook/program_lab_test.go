@@ -33,7 +33,7 @@ type replica struct {
 
 func apiOf(t testing.TB, l *lab.Lab) client.Client {
 	t.Helper()
-	api, err := client.New(l.Config(), client.Options{Scheme: NewScheme()})
+	api, err := NewClient(l.Config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ TEST_TIMEOUT          ?= 30m
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the agent into bin/.
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/ebbtide/ebbtide/cmd/internal/process.version=$(VERSION)' -o bin/ebbtide-agent ./cmd/ebbtide-agent
+build: ## Build both programs into bin/.
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/ebbtide/ebbtide/cmd/internal/process.version=$(VERSION)' -o bin/ ./cmd/...
 
 demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 	CGO_ENABLED=0 $(GO) run ./demo

@@ -1,0 +1,27 @@
+// Command ebbtide-placement puts the pods that everything leans on onto long-lived
+// nodes: it serves the admission webhook, or keeps an admission policy in step, and
+// audits what either could not catch. With "explain" it says what it would decide.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A first signal asks for a stop, which lets the API servers learn of it; a second
+	// one insists.
+	context.AfterFunc(ctx, stop)
+	config, code, done := parse(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	if done {
+		os.Exit(code)
+	}
+	if err := run(ctx, config); err != nil {
+		fmt.Fprintln(os.Stderr, "ebbtide-placement:", err)
+		os.Exit(1)
+	}
+}

@@ -37,7 +37,7 @@ func NewRegistry() *prometheus.Registry {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ebbtide_build_info", Help: "Always 1; the labels say what runs here.",
-			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+			ConstLabels: prometheus.Labels{"version": Version(), "goversion": runtime.Version()},
 		}, func() float64 { return 1 }),
 	)
 	return registry

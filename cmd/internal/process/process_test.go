@@ -135,6 +135,14 @@ func TestTheRegistrySaysWhatRuns(t *testing.T) {
 	var names []string
 	for _, family := range families {
 		names = append(names, family.GetName())
+		if family.GetName() != "ebbtide_build_info" {
+			continue
+		}
+		for _, label := range family.GetMetric()[0].GetLabel() {
+			if label.GetName() == "version" && label.GetValue() != Version() {
+				t.Errorf("version %q, and --version says %q", label.GetValue(), Version())
+			}
+		}
 	}
 	all := strings.Join(names, " ")
 	for _, name := range []string{"ebbtide_build_info", "go_goroutines", "process_start_time_seconds"} {

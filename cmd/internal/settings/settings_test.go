@@ -118,6 +118,17 @@ func TestAMistakeStandsWhereItWasMade(t *testing.T) {
 		file string
 		want string
 	}{
+		"a file that is not YAML": {file: "wait: 1s\nlog: [\n", want: "file.yaml:2: is not YAML: did not find expected node content"},
+		"a second document":       {file: "wait: 1s\n---\n", want: "file.yaml:2: a second document begins here: the file may hold one"},
+		"a field that stands twice": {
+			file: "wait: 1s\nlog: {}\nwait: 2s\n",
+			want: "file.yaml:3: wait: is given twice, first in line 1",
+		},
+		"a field of the wrong kind": {
+			file: "life: {own: maybe, rounds: 1.5}\nlog: debug\nname: 7\n",
+			want: `file.yaml:1: life.own: "maybe" is not true or false; file.yaml:1: life.rounds: "1.5" is not a whole number; ` +
+				"file.yaml:2: log: here stand fields with values: format, level; file.yaml:3: name: 7 is not text: put it in quotes",
+		},
 		"a value is no list":   {file: "labels: a=b", want: "file.yaml:1: labels: is not a list: put a dash before each element, or brackets around them"},
 		"a group is no list":   {file: "labels: {a: b}", want: "file.yaml:1: labels: is not a list: put a dash before each element, or brackets around them"},
 		"a list without value": {file: "labels:", want: "file.yaml:1: labels: has no value: leave the field out to keep its default"},
@@ -148,9 +159,9 @@ func TestAMistakeStandsWhereItWasMade(t *testing.T) {
 			file: "life:\n  rounds: -1\n  long: for ever\n",
 			want: `file.yaml:3: life.long: "for ever" is not a duration such as 12s`,
 		},
-		"a group whose name begins like another's is": {
-			file: "lif: 1\nlife:\n  rounds: -1\n",
-			want: "file.yaml:1: lif: unknown field, known here: labels, life, log, name, wait; file.yaml:2: life: goes backwards",
+		"a group is judged though something with a longer name was not read": {
+			file: "lifetime: 1\nlife:\n  rounds: -1\n",
+			want: "file.yaml:1: lifetime: unknown field, known here: labels, life, log, name, wait; file.yaml:2: life: goes backwards",
 		},
 	}
 	for name, c := range cases {
@@ -256,6 +267,38 @@ func TestHelpAndVersionNeedNothingElse(t *testing.T) {
 		if code != 0 || !done || stdout.String() != want || stderr.Len() > 0 {
 			t.Errorf("%s: exit %d, done %t, %q, %q", flag, code, done, stdout.String(), stderr.String())
 		}
+	}
+}
+
+func TestACommandLineThatIsWrongIsOneLine(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "file.yaml")
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"a file that is not there":    {[]string{"--config", missing}, missing + ": no such file or directory"},
+		"a flag that names no file":   {[]string{"--config="}, "--config: names no file"},
+		"an argument that is no flag": {[]string{"--quiet", "now", "--name=y"}, `"now" is not a flag, and nothing after it was read`},
+		"a flag that there is not":    {[]string{"--verbose=y"}, "flag provided but not defined: -verbose"},
+	} {
+		config := sample{Name: "x"}
+		var stdout, stderr bytes.Buffer
+		code, done := config.program().Parse(c.args, unset, &stdout, &stderr)
+		if want := "sample: " + c.want + "\n"; code != 2 || !done || stdout.Len() > 0 || stderr.String() != want {
+			t.Errorf("%s: exit %d, done %t, %q; want exit 2, %q", name, code, done, stderr.String(), want)
+		}
+	}
+}
+
+func TestCheckConfigPrintsWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	config := sample{Labels: []string{"a=b"}}
+	var stdout, stderr bytes.Buffer
+	code, done := config.program().Parse([]string{"--check-config", "--name=x"}, unset, &stdout, &stderr)
+	want := sample{Name: "x", Labels: []string{"a=b"}}
+	if code != 0 || !done || stderr.Len() > 0 || stdout.String() != Encode(want, want.fields()) {
+		t.Errorf("exit %d, done %t, %q, %q", code, done, stdout.String(), stderr.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"debug/buildinfo"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/placementrun"
 )
 
 // patience bounds every wait for something that takes seconds.
@@ -27,11 +29,18 @@ type bench struct {
 	sizes          sizes
 	runs           int
 	idleFor        time.Duration
+	creates        int // of pods, in a block
+	blocks         int // of each way
+	rotateFor      time.Duration
 	logs           string // a folder for the agents' logs; empty: none
 
 	lab     *lab.Lab
 	dir     string // for the agents' files; vanishes with the lab
-	program string // the agent's
+	program string // the agent's; empty if no chosen scenario needs it
+	// placer is the placement program's; empty likewise.
+	placer string
+
+	site *site // nil until something is placed
 
 	results results
 	machine machine
@@ -46,6 +55,8 @@ type scenario struct {
 	key, title string
 	// alone says that it is Ebbtide's, whoever else is chosen.
 	alone bool
+	// places says that it is about the placement program, and not about the agent.
+	places bool
 	// measure takes down its figures in b.results.
 	measure func(ctx context.Context) error
 }
@@ -54,12 +65,25 @@ type scenario struct {
 func (b *bench) scenarios() []scenario {
 	var all []scenario
 	for _, s := range newScenes(b.sizes) {
-		all = append(all, scenario{s.key, s.title, false, func(ctx context.Context) error { return b.compare(ctx, s) }})
+		all = append(all, scenario{
+			key: s.key, title: s.title, measure: func(ctx context.Context) error { return b.compare(ctx, s) },
+		})
 	}
 	return append(all,
-		scenario{"f", "notice to cordon: a notice becomes readable, a watcher sees the node cordoned; -runs times", true, b.cordon},
-		scenario{"g", "an agent has nothing to do for -idle", true, b.idle},
-		scenario{"drain", "what a drain of 40 pods with an open budget asks of the API server", true, b.drain},
+		scenario{
+			key: "f", alone: true, measure: b.cordon,
+			title: "notice to cordon: a notice becomes readable, a watcher sees the node cordoned; -runs times",
+		},
+		scenario{key: "g", alone: true, measure: b.idle, title: "an agent has nothing to do for -idle"},
+		scenario{key: "drain", alone: true, measure: b.drain, title: "what a drain of 40 pods with an open budget asks of the API server"},
+		scenario{
+			key: "admission", alone: true, places: true, measure: b.admission,
+			title: "-blocks blocks of -creates pods are created, by 8 clients, with each way of placing them",
+		},
+		scenario{
+			key: "rotation", alone: true, places: true, measure: b.rotation,
+			title: "pods are created for -rotate while the webhook's certificate changes every 10 s, and its CA every 30 s",
+		},
 	)
 }
 
@@ -76,6 +100,7 @@ func (b *bench) check() error {
 	for name, size := range map[string]int{
 		"pods": b.sizes.pods, "blocked": b.sizes.blocked, "nodes": b.sizes.nodes / 2,
 		"pods-per-node": b.sizes.podsPerNode, "budgets": b.sizes.budgets, "runs": b.runs, "idle": int(b.idleFor / time.Second),
+		"creates": b.creates, "blocks": b.blocks, "rotate": int(b.rotateFor / time.Second),
 	} {
 		if size < 1 {
 			return fmt.Errorf("-%s is too small", name)
@@ -96,21 +121,15 @@ func (b *bench) all(ctx context.Context) (err error) {
 	if b.lab, err = lab.Start(ctx, lab.Options{Progress: b.progress}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.lab.Close()) }()
+	defer func() { err = errors.Join(err, b.closeSite(ctx), b.lab.Close()) }()
 	b.machine.Kubernetes = b.lab.Version()
 	b.dir = filepath.Join(b.lab.Dir(), "bench")
 	if err := os.Mkdir(b.dir, 0o700); err != nil {
 		return fmt.Errorf("creating a folder for the agents: %w", err)
 	}
-	b.say("Building the agent")
-	if b.program, err = agentrun.Build(ctx, b.dir, false); err != nil {
+	if err := b.build(ctx); err != nil {
 		return err
 	}
-	built, err := buildinfo.ReadFile(b.program)
-	if err != nil {
-		return fmt.Errorf("reading the agent's version: %w", err)
-	}
-	b.machine.Ebbtide = built.Main.Version
 	var errs []error
 	for _, s := range b.scenarios() {
 		if !slices.Contains(b.chosen, s.key) || ctx.Err() != nil {
@@ -122,6 +141,32 @@ func (b *bench) all(ctx context.Context) (err error) {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// build builds the programs that the chosen scenarios need.
+func (b *bench) build(ctx context.Context) (err error) {
+	needs := func(places bool) bool {
+		return slices.ContainsFunc(b.scenarios(), func(s scenario) bool { return s.places == places && slices.Contains(b.chosen, s.key) })
+	}
+	if needs(false) {
+		b.say("Building the agent")
+		if b.program, err = agentrun.Build(ctx, b.dir, false); err != nil {
+			return err
+		}
+	}
+	if needs(true) {
+		b.say("Building the placement program")
+		if b.placer, err = placementrun.Build(ctx, b.dir, false); err != nil {
+			return err
+		}
+	}
+	program := cmp.Or(b.program, b.placer)
+	built, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("reading the version of %q: %w", program, err)
+	}
+	b.machine.Ebbtide = built.Main.Version
+	return nil
 }
 
 // compare plays a scene for each of the chosen contenders.

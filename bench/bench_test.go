@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/placementrun"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(lab.Suite(agentrun.Suite(m))) }
@@ -85,5 +86,48 @@ func TestEachContenderIsMeasuredOnItsOwn(t *testing.T) {
 		if slices.ContainsFunc(b.lab.Records(), func(r lab.PodRecord) bool { return r.Namespace == namespace && r.End == lab.Running }) {
 			t.Errorf("pods are left in namespace %q", namespace)
 		}
+	}
+}
+
+// Both scenarios of placement, as small as they can be, on a control plane of their own:
+// a webhook is called for everybody's pods, and its connections are cut off between two
+// rounds. How long anything takes is not this test's matter; that what is measured is
+// what it is called is.
+func TestPlacementIsMeasuredEachWay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t.Output())
+	b.lab, b.dir, b.placer = lab.New(t), t.TempDir(), placementrun.Binary(t, false)
+	b.creates, b.blocks = 2*clients, 2
+	defer func() {
+		if err := b.closeSite(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := b.admission(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	often := rotations{lasts: 8 * time.Second, serving: 2 * time.Second, authority: 3 * time.Second, settle: 500 * time.Millisecond}
+	if err := b.rotate(t.Context(), often); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(key, _ string) bool { return key == "admission" || key == "rotation" }
+	for _, bound := range bounds {
+		if slices.Contains([]string{figureAddedP50, figureAddedP99}, bound.figure) {
+			continue
+		}
+		if v, limit := bound.judge(b.results, asked); v == missed {
+			t.Error(bound.line(b.results, v, limit))
+		}
+	}
+	for _, w := range ways {
+		if n := b.results["admission"][w.name][figureCreates]; n != float64(b.blocks*b.creates) {
+			t.Errorf("with %s %v pods were created, want %d", w.name, n, b.blocks*b.creates)
+		}
+	}
+	if n := b.results["rotation"][ebbtide][figureAuthorities]; n < 2 {
+		t.Errorf("certificates of %v CAs were seen, want more than one", n)
+	}
+	if _, has := b.results["admission"][webhook][figureAddedP99]; !has {
+		t.Error("what the webhook adds was not measured")
 	}
 }

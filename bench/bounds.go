@@ -61,6 +61,30 @@ var bounds = []bound{
 	{scenario: "g", figure: figurePolls, limit: 1.5},
 
 	{scenario: "drain", figure: figureRequestsPerPod, limit: 1.3},
+
+	{scenario: "admission", figure: figureAddedP50, limit: 2.5, of: webhook},
+	{scenario: "admission", figure: figureAddedP99, limit: 8, of: webhook},
+	{scenario: "admission", figure: figureFailedCreates, limit: 0, of: webhook},
+	{scenario: "admission", figure: figureFailedCreates, limit: 0, of: admissionPolicy},
+	{scenario: "admission", figure: figureFailedCreates, limit: 0, of: neither},
+	// What was measured is what it is called: each pod came to be as it should, and the
+	// webhook was called for those that it was in force for, and for no others.
+	{scenario: "admission", figure: figureMisplaced, limit: 0, of: webhook},
+	{scenario: "admission", figure: figureMisplaced, limit: 0, of: admissionPolicy},
+	{scenario: "admission", figure: figureMisplaced, limit: 0, of: neither},
+	{scenario: "admission", figure: figureCallsPerCreate, limit: 1, atLeast: true, of: webhook},
+	{scenario: "admission", figure: figureCallsPerCreate, limit: 0, of: admissionPolicy},
+	{scenario: "admission", figure: figureCallsPerCreate, limit: 0, of: neither},
+
+	{scenario: "rotation", figure: figureFailedCreates, limit: 0},
+	{scenario: "rotation", figure: figureMisplaced, limit: 0},
+	{scenario: "rotation", figure: figureFailedCalls, limit: 0},
+	{scenario: "rotation", figure: figureDistrusted, limit: 0},
+	// Nothing can fail unless the certificates change, the API server looks at them, and
+	// the webhook is called.
+	{scenario: "rotation", figure: figureSecondsPerCertificate, limit: 12},
+	{scenario: "rotation", figure: figureSecondsPerConnection, limit: 2},
+	{scenario: "rotation", figure: figureCallsPerCreate, limit: 1, atLeast: true},
 }
 
 // verdict is what became of a bound.

@@ -62,7 +62,8 @@ const (
 	figureCPU         = "cpu_ms_per_s"
 )
 
-// meaning is what a figure says. Tables have the figures in the order of meanings.
+// meaning is what a figure says. Tables have the figures in the order of meanings, and
+// then of placementMeanings.
 type meaning struct{ name, help string }
 
 var meanings = []meaning{
@@ -169,8 +170,9 @@ func (r results) write(path string, m machine) error {
 
 // print shows a scenario: a line for each figure, a column for each contender.
 func (r results) print(to io.Writer, key, title string) {
+	known := slices.Concat(contenderNames(), wayNames())
 	contenders := slices.SortedFunc(maps.Keys(r[key]), func(a, b string) int {
-		return slices.Index(contenderNames(), a) - slices.Index(contenderNames(), b)
+		return slices.Index(known, a) - slices.Index(known, b)
 	})
 	_, _ = fmt.Fprintf(to, "\n%s: %s\n", key, title)
 	columns := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -178,7 +180,7 @@ func (r results) print(to io.Writer, key, title string) {
 		_, _ = fmt.Fprintf(columns, "\t%s", name)
 	}
 	_, _ = fmt.Fprintln(columns, "\t")
-	for _, m := range meanings {
+	for _, m := range slices.Concat(meanings, placementMeanings) {
 		line, has := m.name, false
 		for _, name := range contenders {
 			cell := "-"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestATableShowsWhatNobodyMeasuredAsADash(t *testing.T) {
 func TestEveryFigureThatABoundHoldsIsShown(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}
-	for _, m := range meanings {
+	for _, m := range slices.Concat(meanings, placementMeanings) {
 		if shown[m.name] {
 			t.Errorf("%s is shown twice", m.name)
 		}

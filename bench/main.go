@@ -3,6 +3,9 @@
 // simulated nodes. What becomes of the pods is read from the nodes' own records, the
 // API server's audit log and watches, and never from what a contender says of itself.
 //
+// It also measures what the placement of pods costs those who create them: with the
+// webhook, with an admission policy and with neither.
+//
 // It prints a table of figures for each scenario and a verdict for each bound that
 // Ebbtide has to keep, writes the figures to out/bench.json, and ends with exit code
 // 1 if a bound was missed.
@@ -86,6 +89,9 @@ func (b *bench) parse(args []string) (out string, err error) {
 	flags.IntVar(&b.sizes.budgets, "budgets", 10, "d: Deployments, with a budget each")
 	flags.IntVar(&b.runs, "runs", 50, "f: notices")
 	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do")
+	flags.IntVar(&b.creates, "creates", 100, "admission: pods of a block")
+	flags.IntVar(&b.blocks, "blocks", 5, "admission: blocks of each way, in turn")
+	flags.DurationVar(&b.rotateFor, "rotate", 3*time.Minute, "rotation: how long certificates change")
 	flags.StringVar(&b.logs, "logs", "", "a folder to keep the agents' logs of a to e in, to find out why a figure is what it is")
 	flags.Usage = func() { b.usage(flags) }
 	if err := flags.Parse(args); err != nil {
@@ -118,27 +124,36 @@ func choose(kind, list string, known []string) ([]string, error) {
 }
 
 func (b *bench) usage(flags *flag.FlagSet) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(b.progress, format+"\n", args...) }
-	say("usage: bench [flags]\n")
-	say("Measures Ebbtide beside kubectl's drain on a real control plane with simulated nodes.\n")
-	say("Scenarios:")
+	b.say("usage: bench [flags]\n")
+	b.say("Measures Ebbtide beside kubectl's drain, and what its placement of pods costs, on a real control plane with simulated nodes.\n")
+	b.say("Scenarios:")
 	for _, s := range b.scenarios() {
-		say("  %-7s %s", s.key, s.title)
+		b.say("  %-9s  %s", s.key, s.title)
 	}
-	say("\nContenders of a to e; the other scenarios are Ebbtide's alone:")
+	b.say("\nContenders of a to e; the other scenarios are Ebbtide's alone:")
 	for _, c := range contenders {
-		say("  %-15s %s", c.name, c.help)
+		b.say("  %-15s %s", c.name, c.help)
 	}
-	say("\nEach contender gets a namespace and nodes of its own, and each machine dies at its deadline, with its handler.")
-	say("A run ends when the pods have ended and are replaced, or %s after the deadline: what is unavailable", aftermath)
-	say("for longer is not counted, in favour of whoever caused it.\n")
-	say("Figures of a to e:")
-	for _, m := range meanings {
+	b.say("\nEach contender gets a namespace and nodes of its own, and each machine dies at its deadline, with its handler.")
+	b.say("A run ends when the pods have ended and are replaced, or %s after the deadline: what is unavailable", aftermath)
+	b.say("for longer is not counted, in favour of whoever caused it.\n")
+	b.say("Ways of placing pods in admission. Only one is in force at a time, and each has its program started and ended:")
+	for _, w := range ways {
+		b.say("  %-16s %s", w.name, w.help)
+	}
+	b.explain("a to e", meanings)
+	b.explain("admission and rotation", placementMeanings)
+	b.say("\nFlags:")
+	flags.PrintDefaults()
+	b.say("\nExit code 0 says that every bound was kept that the chosen scenarios have, 1 that one was missed.")
+}
+
+// explain says what figures mean.
+func (b *bench) explain(of string, figures []meaning) {
+	b.say("\nFigures of %s:", of)
+	for _, m := range figures {
 		if m.help != "" {
-			say("  %-36s %s", m.name, m.help)
+			b.say("  %-36s %s", m.name, m.help)
 		}
 	}
-	say("\nFlags:")
-	flags.PrintDefaults()
-	say("\nExit code 0 says that every bound was kept that the chosen scenarios have, 1 that one was missed.")
 }

@@ -31,11 +31,12 @@ func Await(t testing.TB, state string, reached func(context.Context) error) {
 	t.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), every, Within, true, func(ctx context.Context) (bool, error) {
-		now := reached(ctx)
-		if last == nil || ctx.Err() == nil { // a call that the deadline cut short says nothing of the state
-			last = now
+		missing := reached(ctx)
+		// A look that the deadline cut short says nothing of the state.
+		if last == nil || ctx.Err() == nil {
+			last = missing
 		}
-		return now == nil, nil
+		return missing == nil, nil
 	})
 	if err != nil {
 		t.Fatalf("waiting for %s: %v; last: %v", state, err, last)

@@ -61,13 +61,15 @@ func (r *Runner) say(ctx context.Context, finding *PolicyFinding) error {
 	return nil
 }
 
-// tellTurn writes an Event when a policy begins or ceases to be safe.
+// tellTurn writes an Event when a policy begins or ceases to be safe. Of one that has
+// ceased to be in force nobody knows which it is; its condition Accepted says why.
 func (r *Runner) tellTurn(policy *unstructured.Unstructured, finding *PolicyFinding) {
-	safe := meta.FindStatusCondition(finding.Status.Conditions, v1alpha1.ConditionSafe)
-	if safe.Status == metav1.ConditionFalse {
+	switch safe := meta.FindStatusCondition(finding.Status.Conditions, v1alpha1.ConditionSafe); safe.Status {
+	case metav1.ConditionFalse:
 		r.Events.Eventf(policy, nil, corev1.EventTypeWarning, PodsOnSpot, "Audit", "%.900s", safe.Message)
-	} else {
-		r.Events.Eventf(policy, nil, corev1.EventTypeNormal, safe.Reason, "Audit", "no pod of the policy runs on a spot node")
+	case metav1.ConditionTrue:
+		r.Events.Eventf(policy, nil, corev1.EventTypeNormal, NoPodOnSpot, "Audit", "no pod of the policy runs on a spot node")
+	case metav1.ConditionUnknown:
 	}
 }
 

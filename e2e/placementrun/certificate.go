@@ -9,6 +9,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -16,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Served returns the certificate that the replicas share, from their Secret.
@@ -79,4 +82,25 @@ func sign(ca *tls.Certificate, from, until time.Time) (tls.Certificate, error) {
 		return tls.Certificate{}, fmt.Errorf("signing a certificate: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// Store puts a certificate into the replicas' Secret, in the place of the one that they
+// share.
+func (i *Installation) Store(ctx context.Context, certificate tls.Certificate) error {
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		return fmt.Errorf("encoding a key: %w", err)
+	}
+	patch, err := json.Marshal(map[string]any{"data": map[string][]byte{
+		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Leaf.Raw}),
+		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+	}})
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	secrets := i.lab.Client().CoreV1().Secrets(i.namespace)
+	if _, err := secrets.Patch(ctx, Secret, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("patching Secret %q: %w", Secret, err)
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/internal/programrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
@@ -129,4 +130,14 @@ func moduleRoot() (string, error) {
 		}
 		at = above
 	}
+}
+
+// APIServerMetrics returns every series that the API server shows, by its name as the
+// Metrics of a replica do.
+func (i *Installation) APIServerMetrics(ctx context.Context) (map[string]float64, error) {
+	page, err := i.lab.Client().CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading metrics of the API server: %w", err)
+	}
+	return programrun.ParseMetrics(string(page))
 }

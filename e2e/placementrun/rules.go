@@ -42,6 +42,8 @@ func PolicyRules() []rbacv1.PolicyRule {
 		rule(eventsv1.GroupName, "events", "", "create", "patch"),
 		rule(corev1.GroupName, "pods", "", "get", "patch", "delete"),
 		rule(corev1.GroupName, "pods/eviction", "", "create"),
+		// Those that ask for spot nodes are told of.
+		rule(appsv1.GroupName, "daemonsets", "", "list"),
 		// What speaks for or against a hand-over.
 		rule(appsv1.GroupName, "replicasets", "", "get"),
 		rule(appsv1.GroupName, "deployments", "", "get", "list", "watch"),

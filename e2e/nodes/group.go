@@ -14,7 +14,12 @@ import (
 )
 
 // groupRoot is where control groups are mounted, as every distribution does it.
-const groupRoot = "/sys/fs/cgroup"
+const (
+	groupRoot = "/sys/fs/cgroup"
+	// unifiedBeside is the second version beside the first one's hierarchies: without
+	// controllers.
+	unifiedBeside = "unified"
+)
 
 // hierarchies returns the folders that are roots of control groups: one with the second
 // version of the kernel's interface, one for each controller with the first.
@@ -27,8 +32,7 @@ func hierarchies() (roots []string, unified bool, err error) {
 		return nil, false, fmt.Errorf("reading control groups: %w", err)
 	}
 	for _, entry := range entries {
-		// With the first version, "unified" beside the others carries no controller.
-		if entry.IsDir() && entry.Name() != "unified" {
+		if entry.IsDir() && entry.Name() != unifiedBeside {
 			roots = append(roots, filepath.Join(groupRoot, entry.Name()))
 		}
 	}
@@ -109,9 +113,13 @@ const removeWithin = 15 * time.Second
 
 // removeGroup removes a control group and all below it.
 func removeGroup(name string) error {
-	roots, _, err := hierarchies()
+	roots, unified, err := hierarchies()
 	if err != nil {
 		return err
+	}
+	if !unified {
+		// Container runtimes make groups there too.
+		roots = append(roots, filepath.Join(groupRoot, unifiedBeside))
 	}
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()

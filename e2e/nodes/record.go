@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -34,10 +33,10 @@ func newFolder() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("creating state folder: %w", err)
 	}
-	started, err := startOf(os.Getpid())
+	self, err := readStat(os.Getpid())
 	if err == nil {
 		var content []byte
-		if content, err = json.Marshal(owner{PID: os.Getpid(), Started: started}); err == nil {
+		if content, err = json.Marshal(owner{PID: os.Getpid(), Started: self.started}); err == nil {
 			err = os.WriteFile(filepath.Join(dir, ownerFile), content, 0o600)
 		}
 	}
@@ -83,24 +82,9 @@ func leftBehind(folder string) (bool, error) {
 	if err := json.Unmarshal(content, &o); err != nil {
 		return false, fmt.Errorf("decoding owner of %q: %w", folder, err)
 	}
-	started, err := startOf(o.PID)
-	if errors.Is(err, fs.ErrNotExist) {
+	running, err := readStat(o.PID)
+	if ended(err) {
 		return true, nil
 	}
-	return err == nil && started != o.Started, err
-}
-
-// startOf returns when a process started. The file's second field, its name, is in
-// parentheses and may hold anything; what follows the last one is in blanks.
-func startOf(pid int) (string, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", fmt.Errorf("reading process: %w", err)
-	}
-	const afterName = 19 // starttime is field 22, and the first after the name is field 3
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) <= afterName {
-		return "", fmt.Errorf("reading process %d: %d fields after its name", pid, len(fields))
-	}
-	return fields[afterName], nil
+	return err == nil && running.started != o.Started, err
 }

@@ -111,8 +111,12 @@ func (s *stage) enter() error {
 		return err
 	}
 	// Temporary files too are the janitor's, those of the control plane among them.
-	environment := append(os.Environ(), stageVariable+"="+string(encoded), "TMPDIR="+s.temporary())
-	if err := syscall.Exec(self, os.Args, environment); err != nil {
+	for name, value := range map[string]string{stageVariable: string(encoded), "TMPDIR": s.temporary()} {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("setting %q: %w", name, err)
+		}
+	}
+	if err := syscall.Exec(self, os.Args, os.Environ()); err != nil {
 		return fmt.Errorf("starting this program again: %w", err)
 	}
 	return nil

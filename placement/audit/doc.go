@@ -4,7 +4,8 @@
 //
 // [Audit] is the whole of the judgement, and pure: a cluster at one moment and what
 // was known before go in; what each policy should say of itself, which pods wait in
-// vain, which pod to move next, and what to remember come out.
+// vain, which pod to move next, and what to remember come out. [SpotDaemonSets] judges
+// the DaemonSets, whose pods the webhook never sees, in the same way.
 //
 // A pod that a policy of the mode Auto keeps waiting is deleted, so that its
 // controller makes another, which the webhook only gives a preference. For that every

@@ -36,9 +36,11 @@ func (c *coast) outlivesItsLeader() {
 	const pods = 30
 	rollout := workload{name: "ingress-rollout", replicas: pods, labels: edgeLabel + ": " + edgeTier}
 	before, inTimeBefore := c.creations()
+	other := without(c.replicas, victim)[0]
+	asked := c.decisions(other)
 	killed := make(chan error, 1)
 	go func() {
-		err := c.WaitPods(c.within(30*time.Second), c.edge, "app=ingress-rollout", func(pods []corev1.Pod) bool { return len(pods) >= 3 })
+		err := c.WaitPods(c.within(30*time.Second), c.edge, "app=ingress-rollout", func(pods []corev1.Pod) bool { return len(pods) > 0 })
 		killed <- errors.Join(err, victim.Kill())
 	}()
 	c.must(c.Apply(c.t.Context(), c.edge, rollout.manifest()))
@@ -65,6 +67,9 @@ func (c *coast) outlivesItsLeader() {
 	}
 	if late := (created - before) - (inTime - inTimeBefore); late > 0 {
 		c.t.Errorf("%d pods were not created within %s", late, createdWithin)
+	}
+	if unplaced == 0 && c.decisions(other) == asked {
+		c.t.Error("the rollout was over before the replica was killed")
 	}
 
 	c.replicas = without(c.replicas, victim)

@@ -32,6 +32,9 @@ func (r *Runner) act(ctx context.Context, found Findings) {
 			}
 		}
 	}
+	if r.KeepPending {
+		return
+	}
 	for _, readmission := range found.Readmit[:min(len(found.Readmit), maxReadmissions)] {
 		r.readmit(ctx, readmission)
 	}

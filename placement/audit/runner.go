@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,13 @@ type Runner struct {
 	// before is begun again after a pause; one that returns nil is done for this term. A
 	// successor may begin before it has returned.
 	WhileLeading map[string]func(ctx context.Context) error
+	// OnPending, if not nil, is told that [Runner.LatelyPending] lists others than before.
+	// It must not block, and may call LatelyPending.
+	OnPending func()
+	// KeepPending lets pods wait for as long as they wait: it is for a program whose pods
+	// are placed without the memory of who waited, so that those that are made in the
+	// place of deleted ones would wait as long.
+	KeepPending bool
 	// Period is the time between two audits; 0 is five seconds.
 	Period time.Duration
 	// Now is the clock that is held against the API server's times; nil is time.Now.
@@ -152,11 +160,15 @@ func (r *Runner) auditOnce(ctx context.Context) (Findings, error) {
 		return Findings{}, err
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	found := Audit(view, r.Rules, r.now(), r.memory)
+	before := r.memory
+	found := Audit(view, r.Rules, r.now(), before)
 	r.memory, r.audited = found.Memory, true
+	r.mu.Unlock()
 	r.Metrics.pods.found(found.Policies)
 	r.Metrics.success.SetToCurrentTime()
+	if r.OnPending != nil && !slices.Equal(before.LatelyPending(), found.Memory.LatelyPending()) {
+		r.OnPending()
+	}
 	return found, nil
 }
 

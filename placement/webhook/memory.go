@@ -34,7 +34,8 @@ type Memory struct {
 	// known and then whenever they change. It must not block. It is set before Run.
 	OnPolicies func(placement.Policies)
 	// LatelyPending, if not nil, lists the controllers of [placement.NewSnapshot]. It is
-	// called at each survey and must not block. It is set before Run.
+	// called at each survey and must not block; whoever answers calls Refresh when the
+	// answer changes. It is set before Run.
 	LatelyPending func() []types.UID
 
 	policies   *mirror[*v1alpha1.PlacementPolicy]
@@ -160,6 +161,9 @@ func (m *Memory) survey() State {
 	rules := m.rules.WithSoftTaints(placement.SoftTaints(m.rules, nodes))
 	return State{Rules: rules, Capacity: placement.NewSnapshot(rules, placement.NodeStates(longLived, m.pods.list()), lately)}
 }
+
+// Refresh has the nodes surveyed anew, as when one of them changes. It does not block.
+func (m *Memory) Refresh() { m.nodes.bell.ring() }
 
 // State returns nil until everything was listed once.
 func (m *Memory) State() *State { return m.state.Load() }

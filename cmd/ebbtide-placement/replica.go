@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/cmd/internal/process"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/admission"
 	"github.com/ebbtide/ebbtide/placement/audit"
 	"github.com/ebbtide/ebbtide/placement/certificate"
 	"github.com/ebbtide/ebbtide/placement/webhook"
@@ -97,7 +98,7 @@ func (b *builder) addAuditor() error {
 		Events:  broadcaster.NewRecorder(webhook.NewScheme(), webhook.Reporter),
 		Metrics: audit.NewMetrics(b.registry), Log: b.log,
 	}
-	b.memory.LatelyPending = b.auditor.LatelyPending
+	b.memory.LatelyPending, b.auditor.OnPending = b.auditor.LatelyPending, b.memory.Refresh
 	b.checks["audit"] = b.auditor.Ready
 	b.standing = append(b.standing, func(ctx context.Context) error {
 		defer broadcaster.Shutdown()
@@ -110,9 +111,34 @@ func (b *builder) addAuditor() error {
 	return nil
 }
 
-// addPlacing adds what places the pods that are to come.
+// addPlacing adds what places the pods that are to come. Where that is the webhook, an
+// admission policy of the other mode is withdrawn.
 func (b *builder) addPlacing() error {
+	keeper, err := admission.New(b.access, admission.Options{
+		Name: b.config.AdmissionPolicy.Name, Namespace: b.config.Namespace, Rules: b.rulesNow,
+		Events: b.auditor.Events, Registry: b.registry, Log: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	const name = "admission policy"
+	if b.config.Mode == AdmissionPolicy {
+		b.memory.OnPolicies = keeper.Want
+		b.auditor.WhileLeading = map[string]func(context.Context) error{name: keeper.Run}
+		b.auditor.KeepPending = true
+		b.checks[name] = keeper.Ready
+		return nil
+	}
+	b.auditor.WhileLeading = map[string]func(context.Context) error{name: keeper.Withdraw}
 	return b.addWebhook()
+}
+
+// rulesNow are the rules with the soft taints of the long-lived nodes that are known.
+func (b *builder) rulesNow() placement.Rules {
+	if state := b.memory.State(); state != nil {
+		return state.Rules
+	}
+	return b.rules
 }
 
 // addWebhook adds the server of the webhook, its certificate and its registration.

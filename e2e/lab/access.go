@@ -82,8 +82,10 @@ func newAccess(dir string, address netip.Addr, port int, users []User) (access, 
 	}
 	var tokens strings.Builder
 	own := []User{
-		{Name: adminUser, Groups: []string{"system:masters"}}, {Name: nodesUser, Groups: []string{"system:masters"}},
-		{Name: controllersUser}, {Name: schedulerUser},
+		{Name: adminUser, Groups: []string{"system:masters"}},
+		{Name: nodesUser, Groups: []string{"system:masters"}},
+		{Name: controllersUser},
+		{Name: schedulerUser},
 	}
 	for _, user := range append(own, users...) {
 		a.byUser[user.Name] = rand.Text()

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/nodes/machine"
 )
 
 // Options say how many nodes a cluster has.
@@ -27,7 +30,7 @@ type Options struct {
 }
 
 const (
-	maxNodes = 200
+	maxNodes = 200 // see network.go for where nodes and other machines live
 	// readyWithin bounds the start of all nodes: about half a minute on an idle machine
 	// of two cores.
 	readyWithin = 5 * time.Minute
@@ -40,8 +43,10 @@ type Cluster struct {
 	lab   *lab.Lab
 	nodes []*Node
 
-	closing sync.Once
-	closed  error
+	mu       sync.Mutex
+	machines []*Machine // beside the nodes
+	closing  sync.Once
+	closed   error
 }
 
 // Start starts a cluster, one at a time, and returns when all nodes are Ready. The
@@ -92,9 +97,7 @@ func plan(s *stage, options Options) ([]*Node, error) {
 	var nodes []*Node
 	add := func(name string, spot bool) {
 		host := firstHost + len(nodes)
-		nodes = append(nodes, &Node{
-			Name: name, Spot: spot, host: host, stage: s, group: s.group() + "/" + name, gone: make(chan struct{}),
-		})
+		nodes = append(nodes, newNode(s, name, host, spot))
 	}
 	for i := range options.Spot {
 		add(fmt.Sprintf("spot-%d", i+1), true)
@@ -116,11 +119,11 @@ func users(nodes []*Node) []lab.User {
 }
 
 func (c *Cluster) startNode(ctx context.Context, n *Node, hosts []int) error {
-	kubelet, err := kubeconfig(c.lab.UserConfig(n.user()))
+	kubelet, err := writeKubeconfig(c.lab.UserConfig(n.user()))
 	if err != nil {
 		return err
 	}
-	proxy, err := kubeconfig(c.lab.UserConfig(proxyUser))
+	proxy, err := writeKubeconfig(c.lab.UserConfig(proxyUser))
 	if err != nil {
 		return err
 	}
@@ -175,6 +178,11 @@ func (c *Cluster) Close() error {
 		for _, n := range c.nodes {
 			errs = append(errs, n.Die())
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, m := range c.machines {
+			errs = append(errs, m.Die())
+		}
 		if c.lab != nil {
 			errs = append(errs, c.lab.Close())
 		}
@@ -182,6 +190,58 @@ func (c *Cluster) Close() error {
 		c.closed = errors.Join(errs...)
 	})
 	return c.closed
+}
+
+// StartMachine starts a machine beside the nodes, which reaches nodes, pods and the
+// control plane, and is reached by this process: the place for a Prometheus. files are
+// in the machine's folder /srv/settings, by name. The machine goes with the cluster.
+func (c *Cluster) StartMachine(ctx context.Context, name string, services []machine.Service, files map[string][]byte) (*Machine, error) {
+	c.mu.Lock()
+	host := firstExtra + len(c.machines)
+	if host >= firstHost || c.Node(name) != nil {
+		c.mu.Unlock()
+		return nil, fmt.Errorf("starting machine %q: %w, or the name is a node's", name, errTooMany)
+	}
+	m := newMachine(current, name, host)
+	c.machines = append(c.machines, m)
+	c.mu.Unlock()
+	var hosts []int
+	for _, n := range c.nodes {
+		hosts = append(hosts, n.host)
+	}
+	if err := m.layOut(services, files, routes(m.host, hosts), nil); err != nil {
+		return nil, err
+	}
+	if err := m.start(ctx); err != nil {
+		return nil, fmt.Errorf("starting machine %q: %w", name, err)
+	}
+	return m, nil
+}
+
+// Kubeconfig returns the administrator's, with everything it refers to inside: for
+// programs on a machine of [Cluster.StartMachine]. [lab.Lab.Kubeconfig] is for those of
+// this process.
+func (c *Cluster) Kubeconfig() ([]byte, error) { return writeKubeconfig(c.lab.Config()) }
+
+// Run runs a program to its end as the administrator of the cluster, and returns what it
+// printed: helm, promtool, ... A name without a slash is looked for among the programs
+// that Main has built, then on the PATH.
+func (c *Cluster) Run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	path := program
+	if built := filepath.Join(current.programs(), program); found("/", []string{current.programs()}, program) {
+		path = built
+	}
+	command := exec.CommandContext(ctx, path, args...)
+	command.Env = append(command.Environ(), "KUBECONFIG="+c.lab.Kubeconfig(), "HOME="+current.temporary())
+	out, err := command.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return out, fmt.Errorf("running %q: %w: %s", program, err, lastLine(exit.Stderr))
+	}
+	if err != nil {
+		return out, fmt.Errorf("running %q: %w", program, err)
+	}
+	return out, nil
 }
 
 //go:embed coredns.yaml

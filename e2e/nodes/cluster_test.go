@@ -28,6 +28,8 @@ func TestRealNodes(t *testing.T) {
 	t.Run("Nodes look like a cloud's", func(t *testing.T) { nodesLookLikeAClouds(t, cluster) })
 	t.Run("Pods of every node reach a Service by its name", func(t *testing.T) { podsReachAService(t, cluster) })
 	t.Run("Each node asks its own metadata service, and nothing else is there", func(t *testing.T) { metadataIsTheNodes(t, cluster) })
+	t.Run("The control plane reaches pods and kubelets", func(t *testing.T) { theControlPlaneReachesPods(t, cluster) })
+	t.Run("A Prometheus sees pods", func(t *testing.T) { aPrometheusSeesPods(t, cluster) })
 	t.Run("A pod's log outlives the pod", func(t *testing.T) { logsOutlivePods(t, cluster) })
 	t.Run("Pods outlive a restart of their kubelet", func(t *testing.T) { podsOutliveTheirKubelet(t, cluster) })
 	t.Run("Traffic outlives the API server", func(t *testing.T) { trafficOutlivesTheAPIServer(t, cluster) })
@@ -55,6 +57,7 @@ func reportMemory(t *testing.T, cluster *nodes.Cluster) {
 }
 
 func nodesLookLikeAClouds(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	list, err := cluster.Lab().Client().CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	must(t, err)
 	got, providers := map[string]string{}, map[string]bool{}
@@ -164,6 +167,7 @@ func failures(t *testing.T, cluster *nodes.Cluster, namespace string) []string {
 }
 
 func podsReachAService(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := startTraffic(t, cluster)
 	if failed := failures(t, cluster, namespace); len(failed) > 0 {
 		t.Errorf("%d tries failed: %q", len(failed), failed)
@@ -173,6 +177,7 @@ func podsReachAService(t *testing.T, cluster *nodes.Cluster) {
 // metadataIsTheNodes lets a pod ask for the address that the agent asks, and this
 // process's kernel where it would send such a question.
 func metadataIsTheNodes(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := cluster.Lab().Namespace(t)
 	must(t, cluster.Node("spot-2").Interrupt(t.Context(), 10*time.Minute))
 	apply(t, cluster, namespace, `
@@ -201,6 +206,7 @@ spec:
 }
 
 func logsOutlivePods(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := cluster.Lab().Namespace(t)
 	apply(t, cluster, namespace, `
 apiVersion: v1
@@ -239,6 +245,7 @@ func programs(t *testing.T, node *nodes.Node) map[string][]int {
 }
 
 func podsOutliveTheirKubelet(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := startTraffic(t, cluster)
 	node := cluster.Node("spot-2")
 	before := programs(t, node)
@@ -258,6 +265,7 @@ func podsOutliveTheirKubelet(t *testing.T, cluster *nodes.Cluster) {
 }
 
 func trafficOutlivesTheAPIServer(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := startTraffic(t, cluster)
 	must(t, cluster.LoseAPIServer(t.Context(), 3*time.Second))
 	if _, err := cluster.Lab().Client().CoreV1().Namespaces().Get(within(t, time.Minute), namespace, metav1.GetOptions{}); err != nil {
@@ -270,6 +278,7 @@ func trafficOutlivesTheAPIServer(t *testing.T, cluster *nodes.Cluster) {
 }
 
 func aReclaimedNodeTakesItsPodsAlong(t *testing.T, cluster *nodes.Cluster) {
+	t.Helper()
 	namespace := cluster.Lab().Namespace(t)
 	apply(t, cluster, namespace, `
 apiVersion: v1

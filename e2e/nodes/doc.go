@@ -4,7 +4,7 @@
 // Ebbtide is installed on it as users install it, and nodes are taken away as a cloud
 // takes them.
 //
-//	func TestMain(m *testing.M) { nodes.Main(m) }
+//	func TestMain(m *testing.M) { nodes.Main(m, nodes.Preparation{}) }
 //
 //	func TestX(t *testing.T) {
 //		cluster, err := nodes.Start(t.Context(), nodes.Options{Spot: 3, LongLived: 2})

@@ -51,7 +51,7 @@ func createGroup(name string) error {
 	}
 	for _, root := range roots {
 		parent := root
-		for _, element := range strings.Split(name, "/") {
+		for element := range strings.SplitSeq(name, "/") {
 			group := filepath.Join(parent, element)
 			if unified {
 				err = delegate(parent)
@@ -81,7 +81,7 @@ func delegate(group string) error {
 		return err
 	}
 	var enable []string
-	for _, controller := range strings.Fields(string(there)) {
+	for controller := range strings.FieldsSeq(string(there)) {
 		if slices.Contains(delegated, controller) {
 			enable = append(enable, "+"+controller)
 		}

@@ -61,7 +61,7 @@ func startJanitor(ctx context.Context, folder, group string) (janitor, error) {
 
 // keep lets the pipe stay open when this program replaces itself.
 func (j *janitor) keep() error {
-	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(j.FD), syscall.F_SETFD, 0); errno != 0 { //nolint:gosec // A descriptor of ours.
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(j.FD), syscall.F_SETFD, 0); errno != 0 {
 		return fmt.Errorf("keeping the janitor's pipe open: %w", errno)
 	}
 	return nil
@@ -70,7 +70,7 @@ func (j *janitor) keep() error {
 // take makes the pipe this program's own again, and no child's.
 func (j *janitor) take() {
 	syscall.CloseOnExec(j.FD)
-	j.pipe = os.NewFile(uintptr(j.FD), "janitor") //nolint:gosec // A descriptor of ours.
+	j.pipe = os.NewFile(uintptr(j.FD), "janitor")
 }
 
 // clean ends the guard and returns when the janitor has done its work.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,9 @@ var hold = flag.Bool("hold", false, "run no test: start a node, describe it on s
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *hold {
-		nodes.Main(holder{})
+		nodes.Main(holder{}, nodes.Preparation{})
 	}
-	nodes.Main(m)
+	nodes.Main(m, nodes.Preparation{})
 }
 
 // held is what the helper process says of its cluster.
@@ -136,9 +137,9 @@ func records(t *testing.T, cluster *nodes.Cluster, namespace, prefix, container 
 
 // last returns the last record of a message, and whether there is one.
 func last(all []record, message string) (record, bool) {
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Msg == message {
-			return all[i], true
+	for _, r := range slices.Backward(all) {
+		if r.Msg == message {
+			return r, true
 		}
 	}
 	return record{}, false

@@ -17,7 +17,8 @@ import (
 // The addresses of a cluster. Its network has no outside, so they can meet nobody else's.
 const (
 	bridge       = "nodes0"
-	firstHost    = 11 // node i has the address and the pod range of that number
+	firstExtra   = 2  // machines that are no nodes come before
+	firstHost    = 11 // node i has the address and the pod range of this number and i
 	controlPort  = 1339
 	clusterRange = "10.88.0.0/16"
 	// serviceRange is what e2e/lab tells the API server.

@@ -25,9 +25,29 @@ const (
 // module is the product's.
 const module = "github.com/ebbtide/ebbtide"
 
+// Preparation is what a package's tests want to be built before they run, beside what
+// every cluster needs.
+type Preparation struct {
+	// Images are those that every node has from the start.
+	Images []Image
+	// Programs are run by [Cluster.Run] or on a machine of [Cluster.StartMachine], which
+	// finds them in /srv/programs.
+	Programs []Program
+}
+
+// Program is a Go program to build: static, and named after the last element of its
+// package's path.
+type Program struct {
+	// Module is the folder of the module that knows the package's version, from the root
+	// of the product: "tools". Empty is the product's own.
+	Module string
+	// Package is the path of package main: "helm.sh/helm/v4/cmd/helm".
+	Package string
+}
+
 // prepare builds all that nodes run into the stage's folder. It is the last that may
 // use the network: what it leaves needs none.
-func prepare(ctx context.Context, s *stage, images []Image, progress io.Writer) error {
+func prepare(ctx context.Context, s *stage, wanted Preparation, progress io.Writer) error {
 	if _, err := lab.Binary(ctx, "", progress); err != nil {
 		return err
 	}
@@ -42,19 +62,23 @@ func prepare(ctx context.Context, s *stage, images []Image, progress io.Writer) 
 		}
 	}
 	_, _ = fmt.Fprintln(progress, "nodes: building programs; CoreDNS takes minutes the first time")
-	builds := []struct {
-		dir, target string
-		packages    []string
-	}{
-		{"", s.programs(), []string{module + "/e2e/nodes/machine/init", module + "/agent/aws/awstest/fakeimds"}},
-		{"", s.path("build"), []string{module + "/e2e/nodes/pause", module + "/e2e/nodes/workload"}},
-		{"coredns", s.path("build"), []string{"."}},
-	}
-	for _, b := range builds {
-		if err := goBuild(ctx, b.dir, b.target, b.packages...); err != nil {
+	for _, p := range append(wanted.Programs, Program{Package: module + "/e2e/nodes/machine/init"}, Program{Package: module + "/agent/aws/awstest/fakeimds"}) {
+		if err := p.build(ctx, s.programs()); err != nil {
 			return err
 		}
 	}
+	for _, p := range []Program{
+		{Package: module + "/e2e/nodes/pause"}, {Package: module + "/e2e/nodes/workload"},
+		{Module: "e2e/nodes/coredns", Package: module + "/e2e/nodes/coredns"},
+	} {
+		if err := p.build(ctx, s.path("build")); err != nil {
+			return err
+		}
+	}
+	return buildImages(ctx, s, wanted.Images, progress)
+}
+
+func buildImages(ctx context.Context, s *stage, images []Image, progress io.Writer) error {
 	for name, program := range map[string]string{pauseImage: "pause", WorkloadImage: "workload", corednsImage: "coredns"} {
 		image, err := scratch(name, s.path("build", program), s.path("build", "images"))
 		if err != nil {
@@ -75,25 +99,20 @@ func prepare(ctx context.Context, s *stage, images []Image, progress io.Writer) 
 	return nil
 }
 
-// goBuild builds static programs into a folder, each named after its package's. A relative
-// dir is below this package's folder.
-func goBuild(ctx context.Context, dir, target string, packages ...string) error {
-	if dir != "" {
-		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
-		if err != nil {
-			return fmt.Errorf("finding module %q: %w", module, err)
-		}
-		dir = filepath.Join(lastLine(root), "e2e", "nodes", dir)
+// build builds the program into a folder.
+func (p Program) build(ctx context.Context, folder string) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return fmt.Errorf("finding module %q: %w", module, err)
 	}
-	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", target + "/"}, packages...)
-	command := exec.CommandContext(ctx, "go", args...)
-	command.Dir = dir
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", folder+"/", p.Package)
+	command.Dir = filepath.Join(lastLine(root), p.Module)
 	command.Env = append(command.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	// An interrupted go command takes its compilers along; a killed one leaves them.
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 10 * time.Second
 	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %q: %w: %s", packages, err, lastLine(out))
+		return fmt.Errorf("building %q: %w: %s", p.Package, err, lastLine(out))
 	}
 	return nil
 }

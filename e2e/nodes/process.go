@@ -15,19 +15,19 @@ import (
 	"syscall"
 )
 
-// Process is a program that runs on a node, in a container or not.
+// Process is a program that runs on a machine, in a container or not.
 type Process struct {
-	PID     int    // outside of the node
+	PID     int    // outside of the machine
 	Program string // the file's name, at most 15 characters of it
 	// Resident is all of its memory that is in RAM, in bytes, and Proportional the same
 	// with what it shares divided among those who share it: only the latter adds up.
 	Resident, Proportional int64
 }
 
-// Processes returns what runs on a node at present, by id. A node that is gone has none.
-func (n *Node) Processes() ([]Process, error) {
+// Processes returns what runs on a machine at present, by id. A machine that is gone has none.
+func (m *Machine) Processes() ([]Process, error) {
 	select {
-	case <-n.gone:
+	case <-m.gone:
 		return nil, nil
 	default:
 	}
@@ -47,7 +47,7 @@ func (n *Node) Processes() ([]Process, error) {
 	}
 	var processes []Process
 	for _, pid := range slices.Sorted(maps.Keys(all)) {
-		if !descends(pid, n.command.Process.Pid, all) {
+		if !descends(pid, m.command.Process.Pid, all) {
 			continue
 		}
 		process := Process{PID: pid, Program: all[pid].program}

@@ -73,7 +73,7 @@ func leftBehind(folder string) (bool, error) {
 	content, err := os.ReadFile(filepath.Join(folder, ownerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		info, err := os.Stat(folder)
-		return err == nil && time.Since(info.ModTime()) > ownerWithin, nil //nolint:nilerr // Gone meanwhile: not left.
+		return err == nil && time.Since(info.ModTime()) > ownerWithin, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading owner: %w", err)

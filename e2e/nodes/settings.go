@@ -14,8 +14,14 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// The settings of a node's programs are files on its disk, in this folder.
-const settingsFolder = "/srv/settings"
+// What a machine finds on its disk: its settings, which are its own, and programs and
+// images, which it shares with the others.
+const (
+	settingsFolder = "/srv/settings"
+	programsFolder = "/srv/programs"
+	kubeFolder     = "/srv/kube"
+	imagesFolder   = "/srv/images"
+)
 
 const containerdSocket = "/run/containerd/containerd.sock"
 
@@ -102,9 +108,9 @@ func writeSettings(folder string, files map[string][]byte) error {
 	return nil
 }
 
-// kubeconfig writes a configuration out with all it refers to: the files that the given
+// writeKubeconfig writes a configuration out with all it refers to: the files that the given
 // one names are not on the node's disk.
-func kubeconfig(user *rest.Config) ([]byte, error) {
+func writeKubeconfig(user *rest.Config) ([]byte, error) {
 	roots, err := os.ReadFile(user.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the API server's certificate: %w", err)

@@ -50,16 +50,16 @@ func (s *stage) group() string { return filepath.Base(s.Dir) }
 
 // Main runs a package's tests with all that [Start] needs, and exits with their code. It
 // needs root. It installs what is missing if the environment variable EBBTIDE_E2E_INSTALL
-// is 1 (see require), builds programs and images, among them the given ones, and moves
-// the process into a network namespace of its own.
-func Main(m Runner, images ...Image) {
+// is 1 (see require), builds what is wanted and what every cluster needs, and moves the
+// process into a network namespace of its own.
+func Main(m Runner, wanted Preparation) {
 	//nolint:forbidigo // A TestMain is this program's main, and this is all it has.
 	encoded, path, mayInstall := os.Getenv(stageVariable), os.Getenv("PATH"), os.Getenv(installVariable) == "1"
 	if encoded != "" {
 		os.Exit(perform(m, encoded, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := setUp(ctx, path, mayInstall, images, os.Stderr)
+	err := setUp(ctx, path, mayInstall, wanted, os.Stderr)
 	stop()
 	_, _ = fmt.Fprintf(os.Stderr, "nodes: %v\n", err) // there is no way back without one
 	os.Exit(1)
@@ -67,7 +67,7 @@ func Main(m Runner, images ...Image) {
 
 // setUp prepares the stage and starts this program once more on it, with the same
 // process id. It returns only if that does not work out.
-func setUp(ctx context.Context, path string, mayInstall bool, images []Image, progress io.Writer) (err error) {
+func setUp(ctx context.Context, path string, mayInstall bool, wanted Preparation, progress io.Writer) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("real nodes need root: namespaces, mounts and control groups are made")
 	}
@@ -85,7 +85,7 @@ func setUp(ctx context.Context, path string, mayInstall bool, images []Image, pr
 		return errors.Join(err, os.RemoveAll(s.Dir))
 	}
 	defer func() { err = errors.Join(err, s.Janitor.clean()) }()
-	if err := prepare(ctx, s, images, progress); err != nil {
+	if err := prepare(ctx, s, wanted, progress); err != nil {
 		return err
 	}
 	return s.enter()

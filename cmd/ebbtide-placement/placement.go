@@ -36,7 +36,9 @@ type replica struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	checks   webhook.Checks
-	auditor  *audit.Runner
+	// known waits until what the auditor looks at was listed, and says whether it was.
+	known   func(context.Context) bool
+	auditor *audit.Runner
 	// standing are the parts that the server and the auditor stand on: they end last.
 	standing []part
 	// listen is where metrics and health are served.
@@ -57,7 +59,7 @@ func (r *replica) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	acting := []part{r.auditor.Run}
+	acting := []part{r.audit}
 	if r.server != nil {
 		reviews, err := r.open(ctx, "reviews", r.reviews)
 		if err != nil {
@@ -89,6 +91,14 @@ func (r *replica) run(ctx context.Context) error {
 		return together.Wait()
 	})
 	return group.Wait()
+}
+
+// audit audits what is known. Nobody leads who knows nothing.
+func (r *replica) audit(ctx context.Context) error {
+	if !r.known(ctx) {
+		return nil // ctx has ended
+	}
+	return r.auditor.Run(ctx)
 }
 
 // open listens, and says where: with port 0 it is the system that chooses.

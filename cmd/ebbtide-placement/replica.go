@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -59,6 +60,7 @@ func build(config Config, log *slog.Logger) (*replica, error) {
 		memory: webhook.NewMemory(rules, log),
 		replica: &replica{
 			log: log, registry: process.NewRegistry(), listen: config.Listen, checks: webhook.Checks{},
+			known: informers.WaitForCacheSync,
 		},
 	}
 	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addPlacing} {
@@ -95,7 +97,7 @@ func (b *builder) addAuditor() error {
 			Client:     b.clientset.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: b.config.Instance},
 		},
-		Events:  broadcaster.NewRecorder(webhook.NewScheme(), webhook.Reporter),
+		Events:  broadcaster.NewRecorder(scheme.Scheme, webhook.Reporter),
 		Metrics: audit.NewMetrics(b.registry), Log: b.log,
 	}
 	b.memory.LatelyPending, b.auditor.OnPending = b.auditor.LatelyPending, b.memory.Refresh

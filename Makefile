@@ -5,6 +5,9 @@ SHELL := /bin/sh
 GO      ?= go
 LINT    := bin/golangci-lint
 CRDGEN  := bin/controller-gen
+HELM    := bin/helm
+CHARTS  := bin/helm-unittest
+CHARTMD := bin/helm-docs
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # CGO_ENABLED=0 below: without cgo, vet, lint, the demo, the benchmark and the agent
@@ -14,7 +17,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TEST_PACKAGES_AT_ONCE ?= 2
 TEST_TIMEOUT          ?= 30m
 
-.PHONY: help build demo test check fmt lint vet tidy house generate generated bench e2e clean
+# In the order in which the values stand, and without a line of the generator's own.
+CHARTMD_FLAGS := --chart-search-root charts --sort-values-order file --skip-version-footer --log-level warning
+
+.PHONY: help build demo test check fmt lint vet tidy house chart generate generated bench e2e clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +34,7 @@ demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 test: ## Run every test, on a real control plane where that matters.
 	$(GO) test -race -p $(TEST_PACKAGES_AT_ONCE) -timeout $(TEST_TIMEOUT) ./...
 
-check: lint vet tidy generated house ## Everything short of the tests: format, lint, vet, modules, generated files, house rules.
+check: lint vet tidy generated chart house ## Everything short of the tests: format, lint, vet, modules, generated files, chart, house rules.
 
 fmt: $(LINT) ## Format the Go files.
 	$(LINT) fmt
@@ -47,17 +53,23 @@ tidy: ## go.mod and go.sum hold what is needed, and nothing else.
 	$(GO) -C tools mod tidy -diff
 	$(GO) -C e2e/kube mod tidy -diff
 
-generate: $(CRDGEN) ## Write what is generated from api/: the deep copies and the CRDs.
+generate: $(CRDGEN) $(CHARTMD) ## Write what is generated: from api/ the deep copies and the CRDs, from the chart's values its README.
 	$(CRDGEN) object paths=./api/...
 	$(CRDGEN) crd paths=./api/... output:crd:dir=charts/ebbtide/crds
+	$(CHARTMD) $(CHARTMD_FLAGS)
 
 # The underscore hides the copy from ./... of the go command.
-generated: $(CRDGEN) ## What is generated is what api/ says (no difference allowed).
+generated: $(CRDGEN) $(CHARTMD) ## What is generated is what it is made of (no difference allowed).
 	@rm -rf out/_generated
 	$(CRDGEN) object paths=./api/... output:object:dir=out/_generated/api/v1alpha1
 	$(CRDGEN) crd paths=./api/... output:crd:dir=out/_generated/crds
 	diff -u api/v1alpha1/zz_generated.deepcopy.go out/_generated/api/v1alpha1/zz_generated.deepcopy.go
 	diff -ru charts/ebbtide/crds out/_generated/crds
+	$(CHARTMD) $(CHARTMD_FLAGS) --dry-run | diff -u charts/ebbtide/README.md -
+
+chart: $(HELM) $(CHARTS) ## The chart: its values against their schema, every template against its tests.
+	$(HELM) lint --strict --quiet charts/ebbtide
+	$(CHARTS) charts/ebbtide
 
 house: ## The rules of the house that no linter knows.
 	$(GO) test .
@@ -81,4 +93,16 @@ $(LINT): tools/go.mod tools/go.sum
 
 $(CRDGEN): tools/go.mod tools/go.sum
 	$(GO) -C tools build -o ../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+$(HELM): tools/go.mod tools/go.sum
+	$(GO) -C tools build -ldflags '-s -w' -o ../$@ helm.sh/helm/v4/cmd/helm
+	@touch $@
+
+$(CHARTS): tools/go.mod tools/go.sum
+	$(GO) -C tools build -ldflags '-s -w' -o ../$@ github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+	@touch $@
+
+$(CHARTMD): tools/go.mod tools/go.sum
+	$(GO) -C tools build -ldflags '-s -w' -o ../$@ github.com/norwoodj/helm-docs/cmd/helm-docs
 	@touch $@

@@ -13,7 +13,7 @@ import (
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 )
 
-// PolicyRules are the rights of a replica that serves a webhook. Here they hold in every
+// PolicyRules are the rights of a replica, in whatever mode it is. Here they hold in every
 // namespace; of the Secret and the Lease a cluster would grant them in the program's
 // own.
 func PolicyRules() []rbacv1.PolicyRule {
@@ -35,6 +35,16 @@ func PolicyRules() []rbacv1.PolicyRule {
 		rule(corev1.GroupName, "secrets", Secret, "get", "watch", "update"),
 		rule(admissionregistrationv1.GroupName, "mutatingwebhookconfigurations", Configuration, "get", "list", "watch", "patch"),
 		rule(admissionregistrationv1.GroupName, "mutatingwebhookconfigurations", "", "create"),
+		// The admission policy that takes the webhook's place, and its trial: the pods that
+		// are created are dry runs in the program's own namespace.
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicies", "", "create", "list", "watch"),
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicies", Configuration, "get", "patch", "update", "delete"),
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicies", Configuration+"-trial", "get", "patch", "update", "delete"),
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicybindings", "", "create", "list", "watch"),
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicybindings", Configuration, "get", "patch", "update", "delete"),
+		rule(admissionregistrationv1.GroupName, "mutatingadmissionpolicybindings", Configuration+"-trial", "get", "patch", "update", "delete"),
+		rule(corev1.GroupName, "pods", "", "create"),
+		rule(corev1.GroupName, "namespaces", "", "get"),
 		// What the leader says and does.
 		rule(coordinationv1.GroupName, "leases", "", "create"),
 		rule(coordinationv1.GroupName, "leases", Configuration, "get", "update"),

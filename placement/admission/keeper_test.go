@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -90,22 +91,22 @@ func TestWhatACrashLeavesIsRemovedByTheNextLeader(t *testing.T) {
 	if !servesAdmissionPolicies(t, l) {
 		return // see TestWhereNoAdmissionPolicyIsServedItIsSaid
 	}
-	for name, crash := range map[string]func(*testing.T, *term, placement.Rendering, placement.Rendering){
-		"in the middle of a trial": func(t *testing.T, k *term, trial, _ placement.Rendering) {
+	for name, crash := range map[string]func(*testing.T, *scene, *Keeper){
+		"in the middle of a trial": func(t *testing.T, s *scene, k *Keeper) {
 			t.Helper()
-			if err := k.raise(t.Context(), trial); err != nil {
+			s.raise(t, k)
+		},
+		"between the policy of a trial and its binding": func(t *testing.T, s *scene, k *Keeper) {
+			t.Helper()
+			s.raise(t, k)
+			if err := k.bindings().Delete(t.Context(), s.name+trialSuffix, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"between the policy of a trial and its binding": func(t *testing.T, k *term, trial, _ placement.Rendering) {
+		"between the policy and its binding": func(t *testing.T, _ *scene, k *Keeper) {
 			t.Helper()
-			if _, err := k.policies().Create(t.Context(), trial.Policy, metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"between the policy and its binding": func(t *testing.T, k *term, _, wanted placement.Rendering) {
-			t.Helper()
-			if _, err := apply(t.Context(), k.policies(), wanted.Policy, false); err != nil {
+			wanted, _ := k.wish()
+			if _, err := apply(t.Context(), k.policies(), wanted.rendering.Policy, false); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -113,11 +114,9 @@ func TestWhatACrashLeavesIsRemovedByTheNextLeader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t, l, "crash-"+strings.ReplaceAll(name, " ", "-"))
-			first := s.keeper(t)
-			s.policy(t, first, "dns", requires)
-			wanted := first.render(s.wanted(t), placement.Rules{}, first.inForceOptions())
-			dead := &term{Keeper: first, pace: newPace()}
-			crash(t, dead, dead.trialOf(s.wanted(t), placement.Rules{}, "token"), wanted)
+			dead := s.keeper(t)
+			s.policy(t, dead, "dns", requires)
+			crash(t, s, dead)
 
 			next := s.keeper(t)
 			s.run(t, next)
@@ -166,7 +165,7 @@ func TestWhatSomebodyChangesIsPutBack(t *testing.T) {
 			s.policy(t, k, "dns", requires)
 			s.run(t, k)
 			s.placed(t, "app: dns", placement.PolicyRequires)
-			before := s.live(t)
+			before, changed := s.live(t), time.Now()
 			if err := change(t.Context(), s.name); err != nil {
 				t.Fatal(err)
 			}
@@ -181,6 +180,9 @@ func TestWhatSomebodyChangesIsPutBack(t *testing.T) {
 				return nil
 			})
 			s.placed(t, "app: dns", placement.PolicyRequires)
+			if took := time.Since(changed); took > lookAgain/2 {
+				t.Errorf("it was put back after %v, and so by no watch", took)
+			}
 			// What was tried once needs no other trial: it is put back at once.
 			if got := count(t, s.registry, "trials_total", trialPassed); got != 1 {
 				t.Errorf("there were %.0f trials, want 1", got)

@@ -19,20 +19,20 @@ type sample struct {
 // samples are the pods of a trial: one that no policy means, one of each policy, and of
 // the first that are required or preferred to run on long-lived nodes one of each shape
 // that an author may have given to its affinity.
-func (k *Keeper) samples(rendering placement.Rendering, rules placement.Rules, namespace placement.Namespace) []sample {
+func (k *Keeper) samples(wanted wish, namespace placement.Namespace) []sample {
 	all := []sample{{"without labels", k.complete(&corev1.Pod{})}}
 	shaped := map[placement.Outcome]bool{placement.Unchanged: true}
 	var shapes []sample
-	for _, made := range rendering.Samples(namespace) {
+	for _, made := range wanted.rendering.Samples(namespace) {
 		what := fmt.Sprintf("that policy %q matches", made.Policy)
 		pod := k.complete(made.Pod)
 		all = append(all, sample{what, pod})
-		outcome := placement.Decide(pod, namespace, rendering.InForce, rules, nil).Outcome
+		outcome := placement.Decide(pod, namespace, wanted.rendering.InForce, wanted.rules, nil).Outcome
 		if shaped[outcome] {
 			continue
 		}
 		shaped[outcome] = true
-		for _, s := range shapesOf(rules) {
+		for _, s := range shapesOf(wanted.rules) {
 			shapedPod := pod.DeepCopy()
 			s.give(&shapedPod.Spec)
 			shapes = append(shapes, sample{what + ", with " + s.name, shapedPod})

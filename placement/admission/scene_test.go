@@ -139,6 +139,16 @@ func (s *scene) run(t *testing.T, k *Keeper) (stop func()) {
 	return stop
 }
 
+// raise binds a trial of what the keeper wants, for pods with the token "token".
+func (s *scene) raise(t *testing.T, k *Keeper) {
+	t.Helper()
+	wanted, _ := k.wish()
+	dead := &term{Keeper: k, pace: newPace()}
+	if err := dead.raise(t.Context(), dead.trialOf(wanted, "token")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // policy makes or changes a policy of the scene, and tells the keeper.
 func (s *scene) policy(t *testing.T, k *Keeper, name, spec string) {
 	t.Helper()
@@ -236,10 +246,17 @@ func (s *scene) placed(t *testing.T, labels string, reason placement.Reason) {
 	})
 }
 
-// ready waits until what is wanted is in force.
+// ready waits until the keeper leads and what is wanted is in force.
 func (s *scene) ready(t *testing.T, k *Keeper) {
 	t.Helper()
-	placementtest.Await(t, "the policies to be in force", func(context.Context) error { return k.Ready() })
+	placementtest.Await(t, "the policies to be in force", func(context.Context) error {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if !k.leading {
+			return errors.New("the keeper does not lead yet")
+		}
+		return k.problem
+	})
 }
 
 // noTrial fails the test when a trial was left.

@@ -89,7 +89,7 @@ func rendered(policy *v1alpha1.PlacementPolicy, wanted placement.Policies, refus
 }
 
 // tell has each policy say whether it is in force, where it does not yet.
-func (t *term) tell(ctx context.Context, wanted placement.Policies, rendering placement.Rendering, found verdict) error {
+func (t *term) tell(ctx context.Context, wanted wish, found verdict) error {
 	policies, err := t.listPolicies(ctx)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (t *term) tell(ctx context.Context, wanted placement.Policies, rendering pl
 	var problems []error
 	for i := range policies {
 		said := policies[i].Status.Conditions
-		condition, known := rendered(&policies[i], wanted, rendering.Refused, found)
+		condition, known := rendered(&policies[i], wanted.policies, wanted.rendering.Refused, found)
 		if !known {
 			continue
 		}

@@ -69,25 +69,40 @@ type failing struct {
 	again   time.Time // when it is tried again
 }
 
+// wish is what is to be in force.
+type wish struct {
+	policies  placement.Policies
+	rules     placement.Rules
+	rendering placement.Rendering
+}
+
+// wish returns what is wanted now, and false while nobody has told.
+func (k *Keeper) wish() (wish, bool) {
+	k.mu.Lock()
+	wanted := k.wanted
+	k.mu.Unlock()
+	if wanted == nil {
+		return wish{}, false
+	}
+	rules := k.options.Rules()
+	return wish{*wanted, rules, k.render(*wanted, rules, k.inForceOptions())}, true
+}
+
 // look compares what there is with what is wanted, and mends it. It returns how long to
 // wait for the next look, and whether not to listen to the bell meanwhile.
 func (t *term) look(ctx context.Context) (pause time.Duration, deaf bool) {
-	t.mu.Lock()
-	wanted := t.wanted
-	t.mu.Unlock()
-	if wanted == nil {
+	wanted, known := t.wish()
+	if !known {
 		return lookAgain, false
 	}
-	rules := t.options.Rules()
-	rendering := t.render(*wanted, rules, t.inForceOptions())
-	found, wrote := t.settle(ctx, *wanted, rendering, rules)
+	found, wrote := t.settle(ctx, wanted)
 	if ctx.Err() != nil {
 		return 0, true
 	}
 	if before := t.conclude(found.problem()); found.reason != InForce && (before == nil || before.Error() != found.problem().Error()) {
 		t.options.Log.WarnContext(ctx, "Left the admission policy as it was", "reason", found.reason, "err", found.message)
 	}
-	told := t.tell(ctx, *wanted, rendering, found)
+	told := t.tell(ctx, wanted, found)
 	if told != nil && ctx.Err() == nil {
 		t.options.Log.WarnContext(ctx, "Left the status of policies as it was", "err", told)
 	}
@@ -103,9 +118,9 @@ func (t *term) look(ctx context.Context) (pause time.Duration, deaf bool) {
 	return min(lookAgain, time.Until(t.failing.again)), false
 }
 
-// settle puts the rendering in force unless it is. It says what became of it, and
+// settle puts what is wanted in force unless it is. It says what became of it, and
 // whether anything was written.
-func (t *term) settle(ctx context.Context, wanted placement.Policies, rendering placement.Rendering, rules placement.Rules) (found verdict, wrote bool) {
+func (t *term) settle(ctx context.Context, wanted wish) (found verdict, wrote bool) {
 	is, err := t.live(ctx)
 	switch {
 	case errors.Is(err, errNotServed):
@@ -115,26 +130,26 @@ func (t *term) settle(ctx context.Context, wanted placement.Policies, rendering 
 		return verdict{NotWritten, err.Error()}, false
 	}
 	t.watch(ctx)
-	if is.same(rendering) {
-		t.proven, t.failing = &rendering.Policy.Spec, nil
+	if is.same(wanted.rendering) {
+		t.proven, t.failing = &wanted.rendering.Policy.Spec, nil
 		return verdict{reason: InForce}, false
 	}
-	if found := t.prove(ctx, wanted, rendering, rules); found.reason != InForce {
+	if found := t.prove(ctx, wanted); found.reason != InForce {
 		return found, false
 	}
-	if err := t.write(ctx, rendering); err != nil {
+	if err := t.write(ctx, wanted.rendering); err != nil {
 		t.metrics.writes[writeFailed].Inc()
 		return verdict{NotWritten, err.Error()}, false
 	}
 	t.metrics.writes[writeApplied].Inc()
-	t.options.Log.InfoContext(ctx, "Put the admission policy in force", "policies", rendering.InForce.Len(), "refused", len(rendering.Refused))
+	t.options.Log.InfoContext(ctx, "Put the admission policy in force", "policies", wanted.rendering.InForce.Len(), "refused", len(wanted.rendering.Refused))
 	return verdict{reason: InForce}, true
 }
 
-// prove holds a trial of the rendering, unless it was found good before, or was not and
+// prove holds a trial of what is wanted, unless it was found good before, or was not and
 // it is too early to try again.
-func (t *term) prove(ctx context.Context, wanted placement.Policies, rendering placement.Rendering, rules placement.Rules) verdict {
-	spec := &rendering.Policy.Spec
+func (t *term) prove(ctx context.Context, wanted wish) verdict {
+	spec := &wanted.rendering.Policy.Spec
 	if t.proven != nil && equality.Semantic.DeepEqual(t.proven, spec) {
 		return verdict{reason: InForce}
 	}
@@ -142,7 +157,7 @@ func (t *term) prove(ctx context.Context, wanted placement.Policies, rendering p
 	if same && time.Now().Before(t.failing.again) {
 		return t.failing.verdict
 	}
-	found, outcome := t.try(ctx, wanted, rendering, rules)
+	found, outcome := t.try(ctx, wanted)
 	if ctx.Err() != nil {
 		return found // the term is over: that says nothing of the rendering
 	}
@@ -153,7 +168,7 @@ func (t *term) prove(ctx context.Context, wanted placement.Policies, rendering p
 	}
 	if !same {
 		t.failing = &failing{spec: spec, pause: newTrialPause()}
-		t.tellTrial(rendering, found)
+		t.tellTrial(wanted.rendering, found)
 	}
 	t.failing.verdict, t.failing.again = found, time.Now().Add(t.failing.pause.Step())
 	return found

@@ -21,9 +21,11 @@ import (
 )
 
 const (
-	// trialWithin bounds a trial. An API server acts on a new policy within two seconds;
-	// the rest is for the sample pods, and for one that is busy.
-	trialWithin = time.Minute
+	// trialWithin bounds a trial, with sampleWithin more for each policy. An API server acts
+	// on a new policy within two seconds, and two dry runs take some ten milliseconds; the
+	// rest is for one that is busy.
+	trialWithin  = time.Minute
+	sampleWithin = 500 * time.Millisecond
 	// askAgain is the time between two creations of the same sample pod.
 	askAgain = 250 * time.Millisecond
 	// badAnswers are how many wrong answers to one sample pod fail a trial. A single one
@@ -43,11 +45,11 @@ func (e refusedError) Unwrap() error { return e.error }
 
 // try holds a trial of what is wanted, and removes it again. It returns what came of it,
 // InForce when it was passed, and the same for the metric.
-func (t *term) try(ctx context.Context, wanted placement.Policies, rendering placement.Rendering, rules placement.Rules) (found verdict, outcome string) {
-	ctx, cancel := context.WithTimeout(ctx, trialWithin)
+func (t *term) try(ctx context.Context, wanted wish) (found verdict, outcome string) {
+	ctx, cancel := context.WithTimeout(ctx, trialWithin+time.Duration(wanted.rendering.InForce.Len())*sampleWithin)
 	defer cancel()
 	began := time.Now()
-	err := t.hold(ctx, wanted, rendering, rules)
+	err := t.hold(ctx, wanted)
 	if errors.As(err, &wrongError{}) {
 		return verdict{TrialFailed, err.Error()}, trialFailed
 	} else if err != nil {
@@ -57,8 +59,8 @@ func (t *term) try(ctx context.Context, wanted placement.Policies, rendering pla
 	return verdict{reason: InForce}, trialPassed
 }
 
-func (t *term) hold(ctx context.Context, wanted placement.Policies, rendering placement.Rendering, rules placement.Rules) error {
-	if err := t.validate(ctx, rendering); err != nil {
+func (t *term) hold(ctx context.Context, wanted wish) error {
+	if err := t.validate(ctx, wanted.rendering); err != nil {
 		return err
 	}
 	own, err := t.client.CoreV1().Namespaces().Get(ctx, t.options.Namespace, metav1.GetOptions{})
@@ -66,18 +68,16 @@ func (t *term) hold(ctx context.Context, wanted placement.Policies, rendering pl
 		return fmt.Errorf("reading namespace %q: %w", t.options.Namespace, err)
 	}
 	token := rand.Text()
-	if err := t.raise(ctx, t.trialOf(wanted, rules, token)); err != nil {
+	if err := t.raise(ctx, t.trialOf(wanted, token)); err != nil {
 		return err
 	}
-	defer t.fell(ctx)
+	defer t.lower(ctx)
 	namespace := placement.Namespace{Name: own.Name, Labels: own.Labels, Annotations: own.Annotations}
-	asking := asking{
-		pods: t.client.CoreV1().Pods(own.Name), namespace: namespace, policies: rendering.InForce, rules: rules, token: token,
-	}
+	ask := asking{pods: t.client.CoreV1().Pods(own.Name), namespace: namespace, wanted: wanted, token: token}
 	var refused error
 	taken := 0
-	for _, sample := range t.samples(rendering, rules, namespace) {
-		err := asking.about(ctx, sample.pod)
+	for _, sample := range t.samples(wanted, namespace) {
+		err := ask.about(ctx, sample.pod)
 		if errors.As(err, &refusedError{}) {
 			// Of a priority class that does not exist, for example: no pod can be as this one.
 			refused = err
@@ -114,9 +114,9 @@ func (t *term) validate(ctx context.Context, rendering placement.Rendering) erro
 // from what would be put in force in two things: an error is shown instead of ignored,
 // and each pod that it was evaluated for is marked, whether it was placed or not. So an
 // answer without the mark is one of an API server that does not act on the trial yet.
-func (t *term) trialOf(wanted placement.Policies, rules placement.Rules, token string) placement.Rendering {
+func (t *term) trialOf(wanted wish, token string) placement.Rendering {
 	only := &metav1.LabelSelector{MatchLabels: map[string]string{TrialLabel: token}}
-	trial := t.render(wanted, rules, placement.RenderOptions{
+	trial := t.render(wanted.policies, wanted.rules, placement.RenderOptions{
 		Name: t.options.Name + trialSuffix, Pods: only,
 		Labels: map[string]string{managedByLabel: managedBy, TrialLabel: token},
 	})
@@ -143,15 +143,15 @@ func (t *term) raise(ctx context.Context, trial placement.Rendering) error {
 		return fmt.Errorf("creating admission policy %q: %w", trial.Policy.Name, err)
 	}
 	if _, err := t.bindings().Create(ctx, trial.Binding, metav1.CreateOptions{FieldManager: FieldManager}); err != nil {
-		t.fell(ctx)
+		t.lower(ctx)
 		return fmt.Errorf("creating the binding of admission policy %q: %w", trial.Policy.Name, err)
 	}
 	return nil
 }
 
-// fell removes the trial, even when the term is over. What it cannot remove is removed
+// lower removes the trial, even when the term is over. What it cannot remove is removed
 // before the next look, or by the next leader.
-func (t *term) fell(ctx context.Context) {
+func (t *term) lower(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callWithin)
 	defer cancel()
 	if err := t.removeTrial(ctx); err != nil {
@@ -164,8 +164,7 @@ func (t *term) fell(ctx context.Context) {
 type asking struct {
 	pods      coreclient.PodInterface
 	namespace placement.Namespace
-	policies  placement.Policies
-	rules     placement.Rules
+	wanted    wish
 	token     string
 }
 
@@ -216,7 +215,7 @@ func (a asking) once(ctx context.Context, pod *corev1.Pod) (counts bool, answer 
 	case got.Labels[triedLabel] != a.token:
 		return false, errNotActing
 	}
-	want := placement.Decide(bare, a.namespace, a.policies, a.rules, nil).Apply(bare)
+	want := placement.Decide(bare, a.namespace, a.wanted.rendering.InForce, a.wanted.rules, nil).Apply(bare)
 	return true, difference(want, got)
 }
 
@@ -240,7 +239,8 @@ func busy(err error) bool {
 }
 
 // difference returns nil when the pods are placed alike, and otherwise the first thing
-// that differs. The decision comes first: it tells most in the fewest words.
+// that differs. The decision comes first: it tells most in the fewest words. What a policy
+// of ours never writes is not compared: another webhook may write it anew for each pod.
 func difference(want, got *corev1.Pod) error {
 	if want, got := want.Annotations[placement.DecisionAnnotation], got.Annotations[placement.DecisionAnnotation]; want != got {
 		return fmt.Errorf("its decision came to %q, and should have to %q", got, want)
@@ -248,8 +248,8 @@ func difference(want, got *corev1.Pod) error {
 	if want, got := tolerations(want), tolerations(got); !equality.Semantic.DeepEqual(want, got) {
 		return fmt.Errorf("its tolerations came to %s, and should have to %s", short(got), short(want))
 	}
-	if want, got := nodeAffinity(want), nodeAffinity(got); !equality.Semantic.DeepEqual(want, got) {
-		return fmt.Errorf("its node affinity came to %s, and should have to %s", short(got), short(want))
+	if want, got := want.Spec.Affinity, got.Spec.Affinity; !equality.Semantic.DeepEqual(want, got) {
+		return fmt.Errorf("its affinity came to %s, and should have to %s", short(got), short(want))
 	}
 	return nil
 }
@@ -259,13 +259,6 @@ func tolerations(pod *corev1.Pod) []corev1.Toleration {
 	return slices.SortedStableFunc(slices.Values(pod.Spec.Tolerations), func(a, b corev1.Toleration) int {
 		return strings.Compare(a.String(), b.String())
 	})
-}
-
-func nodeAffinity(pod *corev1.Pod) *corev1.NodeAffinity {
-	if pod.Spec.Affinity == nil {
-		return nil
-	}
-	return pod.Spec.Affinity.NodeAffinity
 }
 
 // short is a value as JSON, of which the beginning tells enough.

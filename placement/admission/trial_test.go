@@ -3,8 +3,10 @@ package admission
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -12,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 
+	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/placement"
 	"github.com/ebbtide/ebbtide/placement/placementtest"
@@ -30,7 +33,7 @@ var mistakes = map[string]struct {
 	"an apply configuration of the tolerations":   {"", "atomic"},
 	"a patch that places nothing":                 {`false ? [` + anyPatch + `] : []`, "its decision came to"},
 	"a patch that places pods that nobody means":  {`[JSONPatch{op: "add", path: "/spec/tolerations", value: [{"operator": "Exists"}]}]`, "its tolerations came to"},
-	"a patch that takes a term off its author":    {`+ (has(object.spec.affinity) && has(object.spec.affinity.podAntiAffinity) ? [JSONPatch{op: "remove", path: "/spec/affinity"}] : [])`, "with an anti-affinity, as a dry run: its node affinity came to null"},
+	"a patch that takes something off its author": {`+ (has(object.spec.affinity) && has(object.spec.affinity.podAntiAffinity) ? [JSONPatch{op: "remove", path: "/spec/affinity"}] : [])`, "with an anti-affinity, as a dry run: its affinity came to"},
 	"a patch that also says more than it decides": {`[JSONPatch{op: "add", path: "/metadata/annotations", value: {"` + placement.DecisionAnnotation + `": "{}"}}]`, "its decision came to"},
 }
 
@@ -125,10 +128,7 @@ func TestATrialTouchesNoPodButItsOwn(t *testing.T) {
 	k := s.keeper(t)
 	s.policy(t, k, "dns", requires)
 	k.render = mistaken(mistakes["a patch after which there is no pod"].expression)
-	term := &term{Keeper: k, pace: newPace()}
-	if err := term.raise(t.Context(), term.trialOf(s.wanted(t), placement.Rules{}, "token")); err != nil {
-		t.Fatal(err)
-	}
+	s.raise(t, k)
 	with := func(label string) *corev1.Pod {
 		pod := k.complete(s.pod(t, "app: dns"))
 		pod.Labels[TrialLabel] = label
@@ -230,4 +230,33 @@ func TestAnAPIServerThatDoesNotActOnTheTrialIsWaitedFor(t *testing.T) {
 	if !errors.Is(err, errNotActing) || errors.As(err, &wrongError{}) {
 		t.Errorf("it ends with %v", err)
 	}
+}
+
+func TestATrialOfAsManyPoliciesAsAreRenderedEndsInTime(t *testing.T) {
+	t.Parallel()
+	l := lab.Shared(t)
+	if !servesAdmissionPolicies(t, l) {
+		return // see TestWhereNoAdmissionPolicyIsServedItIsSaid
+	}
+	s := newScene(t, l, "many")
+	k := s.keeper(t)
+	k.metrics = newMetrics(s.registry)
+	var items []v1alpha1.PlacementPolicy
+	for i := range 200 {
+		spec := fmt.Sprintf("{mode: Required, match: {podSelector: {matchLabels: {scene: %s, app: app-%d}}}}", s.name, i)
+		items = append(items, placementtest.Policy(t, fmt.Sprintf("%s-%d", s.name, i), spec))
+	}
+	policies, rejections := placement.Compile(items)
+	if len(rejections) > 0 {
+		t.Fatal(rejections[0].Err)
+	}
+	k.Want(policies)
+	s.run(t, k)
+	began := time.Now()
+	s.ready(t, k)
+	t.Logf("%d policies were in force after %.1f s", policies.Len(), time.Since(began).Seconds())
+	if got := count(t, s.registry, "trials_total", trialPassed); got != 1 {
+		t.Errorf("%.0f trials were passed, want 1", got)
+	}
+	s.placed(t, "app: app-199", placement.PolicyRequires)
 }

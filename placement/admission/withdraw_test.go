@@ -64,10 +64,7 @@ func TestWithdrawnIsAllThatWasDoneAndNothingElse(t *testing.T) {
 	}
 	stop()
 	if served { // a crash has left a trial, too
-		dead := &term{Keeper: k, pace: newPace()}
-		if err := dead.raise(t.Context(), dead.trialOf(s.wanted(t), placement.Rules{}, "token")); err != nil {
-			t.Fatal(err)
-		}
+		s.raise(t, k)
 	}
 
 	// The next program places pods by a webhook. For the second time there is nothing to do.

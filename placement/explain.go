@@ -167,6 +167,14 @@ func by(policy string) string {
 	return fmt.Sprintf(", by policy %q", policy)
 }
 
+func missed(misses []Miss) string {
+	texts := make([]string, 0, len(misses))
+	for _, miss := range misses {
+		texts = append(texts, miss.Policy+" ("+strings.Join(miss.Unmet, ", ")+")")
+	}
+	return strings.Join(texts, ", ")
+}
+
 // WriteText writes the decision, the reason and the diff.
 func (e Explanation) WriteText(w io.Writer) error {
 	var text strings.Builder
@@ -182,8 +190,8 @@ func (e Explanation) WriteText(w io.Writer) error {
 	}
 	line("decision", "%s", e.Outcome)
 	line("reason", "%s: %s", e.Reason, e.Message)
-	for _, miss := range e.Misses {
-		line("missed", "by policy %q, for its %s", miss.Policy, strings.Join(miss.Unmet, ", "))
+	if len(e.Misses) > 0 {
+		line("missed by", "%s", missed(e.Misses))
 	}
 	for _, note := range e.Notes {
 		line("note", "%s", note)

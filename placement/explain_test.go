@@ -230,9 +230,7 @@ func TestAPodThatNoPolicyMatchesIsToldWhatKeepsEachFromIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "object    Deployment/dns\npod       shop/dns\ndecision  Unchanged\nreason    NoPolicy: no policy matches the pod\n" +
-		"missed    by policy \"one\", for its podSelector\n" +
-		"missed    by policy \"two\", for its namespaceSelector, podSelector\n" +
-		"missed    by policy \"three\", for its podSelector, owners, priorityClassNames\n" +
+		"missed by one (podSelector), two (namespaceSelector, podSelector), three (podSelector, owners, priorityClassNames)\n" +
 		"note      the moon is full\n\nThe pod stays as it is.\n"
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebbtide/ebbtide/e2e/lab"
+)
+
+// Nothing that a test of this package starts may outlive it; the shared lab is
+// closed before the goroutines are counted.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(lab.Suite(m),
+		// A replica that is built to be looked at, and never run, has a broadcaster of
+		// Events already, which only ends with the run.
+		goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*Broadcaster).loop"))
+}

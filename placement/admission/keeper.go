@@ -19,8 +19,8 @@ import (
 	"github.com/ebbtide/ebbtide/placement"
 )
 
-// A trial of two hundred policies is some five hundred requests, and nobody is placed
-// by them meanwhile. One after another, a client gets no further than this by itself.
+// A trial of two hundred policies is some five hundred requests, one after another: at
+// the five a second that a client is held to by default it would take minutes.
 const (
 	requestsPerSecond = 100
 	requestBurst      = 200

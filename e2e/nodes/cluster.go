@@ -186,7 +186,7 @@ func (c *Cluster) Close() error {
 		if c.lab != nil {
 			errs = append(errs, c.lab.Close())
 		}
-		errs = append(errs, removeBridge(context.Background()), removeGroup(current.group()))
+		errs = append(errs, removeBridge(), removeGroup(current.group()))
 		c.closed = errors.Join(errs...)
 	})
 	return c.closed

@@ -133,6 +133,50 @@ func (c *Cluster) Logs(namespace string) ([]Log, error) {
 	return logs, nil
 }
 
+// SaveLogs copies all logs into a folder, for a person to read when a test has failed: the
+// control plane's, each machine's, and the containers'. Call it before [Cluster.Close].
+func (c *Cluster) SaveLogs(folder string) error {
+	type source struct{ from, pattern, to string }
+	sources := []source{{c.lab.Dir(), "*.log", "control-plane"}}
+	c.mu.Lock()
+	machines := slices.Clone(c.machines)
+	c.mu.Unlock()
+	for _, n := range c.nodes {
+		machines = append(machines, n.Machine)
+		sources = append(sources, source{n.folder("logs"), "*/*/*.log", filepath.Join(n.Name, "pods")})
+	}
+	for _, m := range machines {
+		sources = append(sources, source{m.folder("root", "var", "log"), "*.log", m.Name}, source{m.folder(), "*.log", m.Name})
+	}
+	for _, s := range sources {
+		paths, err := filepath.Glob(filepath.Join(s.from, s.pattern))
+		if err != nil {
+			return fmt.Errorf("listing logs: %w", err)
+		}
+		for _, path := range paths {
+			name, err := filepath.Rel(s.from, path)
+			if err == nil {
+				err = copyFile(path, filepath.Join(folder, s.to, name))
+			}
+			if err != nil {
+				return fmt.Errorf("saving log %q: %w", path, err)
+			}
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o600)
+}
+
 func readLog(node, path string) (Log, error) {
 	folder, file := filepath.Split(path)
 	container := filepath.Base(folder)

@@ -171,7 +171,7 @@ func (m *Machine) Die() error {
 		}
 		// Network first: nothing of what the end of a process might still say gets out.
 		// A machine whose start was cut short may not have been plugged in.
-		_ = unplug(context.Background(), m.host)
+		_ = unplug(m.host)
 		m.diedAt = time.Now()
 		killed := m.command.Process.Kill()
 		_ = m.command.Wait() // "signal: killed" is what was asked for

@@ -78,13 +78,19 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// start starts a cluster for the time of a test.
+// start starts a cluster for the time of a test. When the test has failed, the logs are in
+// out/e2e.
 func start(t *testing.T, options nodes.Options) *nodes.Cluster {
 	t.Helper()
 	options.Progress = os.Stderr
 	cluster, err := nodes.Start(t.Context(), options)
 	must(t, err)
 	t.Cleanup(func() {
+		if t.Failed() {
+			if err := cluster.SaveLogs(filepath.Join("..", "..", "out", "e2e", t.Name())); err != nil {
+				t.Error(err)
+			}
+		}
 		if err := cluster.Close(); err != nil {
 			t.Errorf("closing the cluster: %v", err)
 		}

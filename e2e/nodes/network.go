@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os/exec"
 	"strconv"
 
 	"github.com/ebbtide/ebbtide/agent/aws"
@@ -66,13 +67,14 @@ func layBridge(ctx context.Context, hosts []int) error {
 	}
 	for _, command := range commands {
 		if err := ip(ctx, command...); err != nil {
+			_ = removeBridge() // there is none if the first command went wrong
 			return fmt.Errorf("laying the bridge: %w", err)
 		}
 	}
 	return nil
 }
 
-func removeBridge(ctx context.Context) error { return ip(ctx, "link", "del", bridge) }
+func removeBridge() error { return removeDevice(bridge) }
 
 // device is the outer end of a node's cable.
 func device(host int) string { return "node" + strconv.Itoa(host) }
@@ -91,7 +93,20 @@ func plug(ctx context.Context, host, pid int) error {
 }
 
 // unplug takes the cable away, both ends of it.
-func unplug(ctx context.Context, host int) error { return ip(ctx, "link", "del", device(host)) }
+func unplug(host int) error { return removeDevice(device(host)) }
+
+// removeDevice takes no context: what takes things away is not to be called off.
+func removeDevice(name string) error {
+	program, err := exec.LookPath("ip")
+	if err != nil {
+		return fmt.Errorf("removing network device %q: %w", name, err)
+	}
+	command := &exec.Cmd{Path: program, Args: []string{"ip", "link", "del", name}}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("removing network device %q: %w: %s", name, err, lastLine(out))
+	}
+	return nil
+}
 
 // routes lead a node to the pods of all others, and to Services. The latter is never
 // taken: kube-proxy gives the packets another destination; but without any route the

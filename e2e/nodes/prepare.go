@@ -68,7 +68,8 @@ func prepare(ctx context.Context, s *stage, wanted Preparation, progress io.Writ
 		}
 	}
 	for _, p := range []Program{
-		{Package: module + "/e2e/nodes/pause"}, {Package: module + "/e2e/nodes/workload"},
+		{Package: module + "/e2e/nodes/pause"},
+		{Package: module + "/e2e/nodes/workload"},
 		{Module: "e2e/nodes/coredns", Package: module + "/e2e/nodes/coredns"},
 	} {
 		if err := p.build(ctx, s.path("build")); err != nil {

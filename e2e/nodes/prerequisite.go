@@ -134,6 +134,15 @@ func keepServicesDown(path string) (allow func(), err error) {
 	return func() { _ = os.Remove(path) }, nil
 }
 
+// loadModules loads what the kernel does not load by itself when it is needed: layers of
+// images, and the way of bridged packets through the rules of kube-proxy. Where they are
+// built in, or cannot be loaded, nothing is lost by trying.
+func loadModules(ctx context.Context) {
+	for _, module := range []string{"overlay", "br_netfilter"} {
+		_ = exec.CommandContext(ctx, "modprobe", "--quiet", module).Run()
+	}
+}
+
 func lastLine(output []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	return lines[len(lines)-1]

@@ -26,9 +26,11 @@ const (
 const containerdSocket = "/run/containerd/containerd.sock"
 
 // containerdSettings: an oom_score_adj below the parent's needs a capability that root
-// may lack in a virtual machine or a container, and runc dies without it.
+// may lack in a virtual machine or a container, and runc dies without it. A profile of
+// AppArmor would stay in the outer machine's kernel.
 const containerdSettings = `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
+  disable_apparmor = true
   restrict_oom_score_adj = true
   sandbox_image = %q
   [plugins."io.containerd.grpc.v1.cri".cni]

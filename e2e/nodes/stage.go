@@ -74,6 +74,7 @@ func setUp(ctx context.Context, path string, mayInstall bool, wanted Preparation
 	if err := require(ctx, path, mayInstall, progress); err != nil {
 		return err
 	}
+	loadModules(ctx)
 	if err := sweep(os.TempDir(), progress); err != nil {
 		return err
 	}

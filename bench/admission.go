@@ -56,8 +56,6 @@ func wayNames() []string {
 }
 
 const (
-	// clients create pods at the same time, each the next one as soon as it has one.
-	clients = 8
 	// warmUp is how many pods are created before those that count: connections, caches
 	// and compiled expressions are there then, as they are in a cluster that lives.
 	warmUp = 50
@@ -83,7 +81,7 @@ func (b *bench) admission(ctx context.Context) error {
 	for run := range b.blocks {
 		for i := range ways {
 			w := ways[(run+i)%len(ways)]
-			one, err := site.block(ctx, w, b.creates)
+			one, err := site.block(ctx, w, b.creates, b.pace)
 			if err != nil {
 				return fmt.Errorf("creating pods with %s in force: %w", w.name, err)
 			}
@@ -105,7 +103,7 @@ func (b *bench) admission(ctx context.Context) error {
 }
 
 // block puts a way in force, creates the pods, and takes both away again.
-func (s *site) block(ctx context.Context, w way, creates int) (one block, err error) {
+func (s *site) block(ctx context.Context, w way, creates int, pace time.Duration) (one block, err error) {
 	if w.config != nil {
 		config, err := w.config(ctx)
 		if err != nil {
@@ -122,7 +120,9 @@ func (s *site) block(ctx context.Context, w way, creates int) (one block, err er
 	}
 	defer func() { err = errors.Join(err, s.clearPods(ctx)) }()
 	c := s.creator(w.fits)
-	c.create(ctx, warmUp)
+	if _, err := c.create(ctx, warmUp); err != nil {
+		return one, err
+	}
 	before, err := countCalls(ctx, s.client)
 	if err != nil {
 		return one, err
@@ -130,7 +130,10 @@ func (s *site) block(ctx context.Context, w way, creates int) (one block, err er
 	if err := pause(ctx, settled); err != nil {
 		return one, err
 	}
-	one.batch = c.create(ctx, creates)
+	c.pace = pace
+	if one.batch, err = c.create(ctx, creates); err != nil {
+		return one, err
+	}
 	after, err := countCalls(ctx, s.client)
 	one.calls = after.since(before).all
 	return one, err

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
@@ -41,53 +44,70 @@ func (b *batch) add(other batch) {
 	}
 }
 
+// clients create pods at the same time.
+const clients = 8
+
 // creator creates pods in one namespace and looks at what became of them.
 type creator struct {
 	pods    typedcorev1.PodInterface
 	written *corev1.Pod
 	// fits says whether a pod came to be what it should.
 	fits func(created, written *corev1.Pod) bool
+	// pace is the time between two pods of one client, whose turns are spread evenly
+	// over those of the others; 0 lets each create as fast as it can.
+	pace time.Duration
+	// deletes has each pod deleted when it was created.
+	deletes bool
 }
 
-// create creates n pods, as many at a time as there are clients.
-func (c creator) create(ctx context.Context, n int) batch {
+// create creates n pods. An error says that the rest of them was not tried: one that
+// cannot be created is no error.
+func (c creator) create(ctx context.Context, n int) (batch, error) {
 	var (
 		all     batch
+		errs    []error
 		mu      sync.Mutex
 		working sync.WaitGroup
 	)
-	left := make(chan struct{}, n)
-	for range n {
-		left <- struct{}{}
-	}
-	close(left)
-	for range clients {
+	began := time.Now()
+	for client := range clients {
 		working.Go(func() {
 			var own batch
-			for range left {
-				_ = c.one(ctx, &own)
+			var err error
+			for i := client; i < n && err == nil; i += clients {
+				if err = pause(ctx, time.Until(began.Add(time.Duration(i)*c.pace/clients))); err == nil {
+					err = c.one(ctx, &own)
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			all.add(own)
+			errs = append(errs, err)
 		})
 	}
 	working.Wait()
-	return all
+	return all, errors.Join(errs...)
 }
 
-// one creates a pod, takes down how that went, and returns the pod; nil if there is none.
-func (c creator) one(ctx context.Context, to *batch) *corev1.Pod {
+// one creates a pod and takes down how that went.
+func (c creator) one(ctx context.Context, to *batch) error {
 	began := time.Now()
 	created, err := c.pods.Create(ctx, c.written, metav1.CreateOptions{})
 	took := time.Since(began)
 	if err != nil {
 		to.add(batch{failed: 1, failure: err})
-		return nil
+		return nil //nolint:nilerr // That pods cannot be created is what is looked for.
 	}
 	to.took = append(to.took, float64(took)/float64(time.Millisecond))
 	if !c.fits(created, c.written) {
 		to.misplaced++
 	}
-	return created
+	if !c.deletes {
+		return nil
+	}
+	err = c.pods.Delete(ctx, created.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting pod %q: %w", created.Name, err)
+	}
+	return nil
 }

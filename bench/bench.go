@@ -29,8 +29,10 @@ type bench struct {
 	sizes          sizes
 	runs           int
 	idleFor        time.Duration
-	creates        int // of pods, in a block
-	blocks         int // of each way
+	creates        int           // of pods, in a block
+	pace           time.Duration // between two of one client
+	large          bool          // pods
+	blocks         int           // of each way
 	rotateFor      time.Duration
 	logs           string // a folder for the agents' logs; empty: none
 
@@ -78,7 +80,7 @@ func (b *bench) scenarios() []scenario {
 		scenario{key: "drain", alone: true, measure: b.drain, title: "what a drain of 40 pods with an open budget asks of the API server"},
 		scenario{
 			key: "admission", alone: true, places: true, measure: b.admission,
-			title: "-blocks blocks of -creates pods are created, by 8 clients, with each way of placing them",
+			title: "8 clients create -blocks blocks of -creates pods, with each way of placing them",
 		},
 		scenario{
 			key: "rotation", alone: true, places: true, measure: b.rotation,

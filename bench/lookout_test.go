@@ -10,12 +10,20 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-func TestAHandshakeSucceedsByTheTrustOfAnEntryOnly(t *testing.T) {
-	t.Parallel()
+// startTLS starts a server that says nothing of those who do not trust it, or have no
+// more to say than a handshake.
+func startTLS(t *testing.T) *httptest.Server {
+	t.Helper()
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // of those who distrust it
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	server.StartTLS()
 	t.Cleanup(server.Close)
+	return server
+}
+
+func TestAHandshakeSucceedsByTheTrustOfAnEntryOnly(t *testing.T) {
+	t.Parallel()
+	server := startTLS(t)
 	its, err := cert.EncodeCertificates(server.Certificate())
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +68,7 @@ func TestTheSameCertificateIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	l := newLookout(nil)
 	for range 2 {
-		server := httptest.NewTLSServer(http.NotFoundHandler()) // with the same certificate each
+		server := startTLS(t) // with the same certificate each
 		bundle, err := cert.EncodeCertificates(server.Certificate())
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +77,6 @@ func TestTheSameCertificateIsCountedOnce(t *testing.T) {
 		if err := l.shake(t.Context(), server.Listener.Addr().String(), entry); err != nil {
 			t.Error(err)
 		}
-		server.Close()
 	}
 	if len(l.certificates) != 1 || len(l.authorities) != 1 {
 		t.Errorf("%d certificates of %d CAs, want one", len(l.certificates), len(l.authorities))

@@ -11,14 +11,29 @@ import (
 	"github.com/ebbtide/ebbtide/placement"
 )
 
-// decided is the pod as placement makes it by the policies of the benchmark.
-func decided(t *testing.T) *corev1.Pod {
+// typical and large are the pods of the benchmark.
+func typical(t *testing.T) *corev1.Pod {
+	t.Helper()
+	pod, err := readPod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func large(t *testing.T) *corev1.Pod {
+	t.Helper()
+	return enlarged(typical(t))
+}
+
+// decided is a pod as placement makes it by the policies of the benchmark.
+func decided(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	policies, rejected := placement.Compile(policiesOf(t))
 	if len(rejected) > 0 {
 		t.Fatalf("rejected: %v", rejected)
 	}
-	return placement.Decide(newPod(), placement.Namespace{Name: "admission"}, policies, placement.Rules{}, nil).Apply(newPod())
+	return placement.Decide(pod, placement.Namespace{Name: "placed"}, policies, placement.Rules{}, nil).Apply(pod)
 }
 
 func policiesOf(t *testing.T) []v1alpha1.PlacementPolicy {
@@ -34,14 +49,16 @@ func policiesOf(t *testing.T) []v1alpha1.PlacementPolicy {
 	return items
 }
 
-func TestThePodIsAsLargeAsThatOfTheHandlersBenchmark(t *testing.T) {
+func TestThePodsHaveTheSizesThatTheHelpSays(t *testing.T) {
 	t.Parallel()
-	encoded, err := json.Marshal(newPod())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(encoded) < 9<<10 || len(encoded) > 12<<10 {
-		t.Errorf("the pod has %d bytes, want about 10 KiB", len(encoded))
+	for size, pod := range map[int]*corev1.Pod{2: typical(t), 10: large(t)} {
+		encoded, err := json.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (len(encoded) + 512) >> 10; got != size {
+			t.Errorf("a pod has %d bytes, want about %d KiB", len(encoded), size)
+		}
 	}
 }
 
@@ -53,7 +70,7 @@ func TestFiftyPoliciesCanBeRenderedAndOneMatches(t *testing.T) {
 	if len(items) != 50 || len(rejected) > 0 || len(rendering.Refused) > 0 {
 		t.Errorf("%d policies, of which %v are rejected and %v refused", len(items), rejected, rendering.Refused)
 	}
-	decision := placement.Decide(newPod(), placement.Namespace{Name: "admission"}, policies, placement.Rules{}, nil)
+	decision := placement.Decide(typical(t), placement.Namespace{Name: "placed"}, policies, placement.Rules{}, nil)
 	if decision.Policy != governing || len(decision.Overlapped) > 0 {
 		t.Errorf("policy %q governs the pod, and %v match it too", decision.Policy, decision.Overlapped)
 	}
@@ -66,9 +83,9 @@ func TestAPodIsPlacedOnlyWhenEachOfItsTermsIs(t *testing.T) {
 		placed, untouched bool
 	}{
 		"as placement makes it": {func(*corev1.Pod) {}, true, false},
-		"as it was written":     {func(p *corev1.Pod) { *p = *newPod() }, false, true},
+		"as it was written":     {func(p *corev1.Pod) { *p = *large(t) }, false, true},
 		"with a record, and nothing done": {func(p *corev1.Pod) {
-			p.Spec.Affinity = newPod().Spec.Affinity
+			p.Spec.Affinity = large(t).Spec.Affinity
 		}, false, false},
 		"placed, and no record": {func(p *corev1.Pod) { p.Annotations = nil }, false, false},
 		"by another policy": {func(p *corev1.Pod) {
@@ -90,11 +107,27 @@ func TestAPodIsPlacedOnlyWhenEachOfItsTermsIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := decided(t)
+			pod := decided(t, large(t))
 			c.change(pod)
-			if placed, untouched := isPlaced(pod, newPod()), isUntouched(pod, newPod()); placed != c.placed || untouched != c.untouched {
+			if placed, untouched := isPlaced(pod, large(t)), isUntouched(pod, large(t)); placed != c.placed || untouched != c.untouched {
 				t.Errorf("placed %t, untouched %t; want %t, %t", placed, untouched, c.placed, c.untouched)
 			}
 		})
+	}
+}
+
+func TestAPodWithoutTermsIsPlacedByTheOneThatIsMade(t *testing.T) {
+	t.Parallel()
+	pod := decided(t, typical(t))
+	if !isPlaced(pod, typical(t)) || isUntouched(pod, typical(t)) {
+		t.Errorf("not placed by the terms %v", termsOf(pod))
+	}
+	terms := termsOf(pod)
+	terms[0].MatchExpressions = terms[0].MatchExpressions[1:]
+	if isPlaced(pod, typical(t)) {
+		t.Error("placed, though a requirement lacks")
+	}
+	if !isUntouched(typical(t), typical(t)) || isPlaced(typical(t), typical(t)) {
+		t.Error("what was written is not as it was written")
 	}
 }

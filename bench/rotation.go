@@ -3,12 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/e2e/placementrun"
 )
@@ -71,10 +67,12 @@ func (b *bench) rotate(ctx context.Context, often rotations) (err error) {
 		running, served.addresses = append(running, replica), append(served.addresses, replica.Reviews())
 	}
 	front.handTo(served.addresses...)
-	c := site.creator(isPlaced)
-	if err := site.waitInForce(ctx, c.fits); err != nil {
+	if err := site.waitInForce(ctx, isPlaced); err != nil {
 		return err
 	}
+	c := site.creator(isPlaced)
+	// Nobody is asked about what is deleted, and thousands of pods would slow the cluster.
+	c.pace, c.deletes = roundLasts/perRound, true
 	seen, err := b.keepCreating(ctx, c, often.lasts, front, served)
 	if err != nil {
 		return err
@@ -123,8 +121,13 @@ func (b *bench) keepCreating(ctx context.Context, c creator, lasts time.Duration
 	for n := 1; time.Since(began) < lasts; n++ {
 		var looking sync.WaitGroup
 		looking.Go(func() { served.look(ctx) })
-		err := c.round(ctx, &seen.batch)
+		next := time.Now().Add(roundLasts)
+		created, err := c.create(ctx, clients*perRound)
+		seen.add(created)
 		looking.Wait()
+		if err == nil {
+			err = pause(ctx, time.Until(next))
+		}
 		if err == nil {
 			err = front.renew(ctx)
 		}
@@ -141,50 +144,6 @@ func (b *bench) keepCreating(ctx context.Context, c creator, lasts time.Duration
 	after, err := countCalls(ctx, b.lab.Client())
 	seen.calls = after.since(before)
 	return seen, err
-}
-
-// round has each client create its pods, evenly spread over a round and over those of
-// the others.
-func (c creator) round(ctx context.Context, to *batch) error {
-	var (
-		mu      sync.Mutex
-		errs    []error
-		working sync.WaitGroup
-	)
-	began := time.Now()
-	for client := range clients {
-		working.Go(func() {
-			var own batch
-			err := c.turns(ctx, &own, func(i int) time.Time {
-				return began.Add(time.Duration(i*clients+client) * roundLasts / (perRound * clients))
-			})
-			mu.Lock()
-			defer mu.Unlock()
-			to.add(own)
-			errs = append(errs, err)
-		})
-	}
-	working.Wait()
-	return errors.Join(append(errs, pause(ctx, time.Until(began.Add(roundLasts))))...)
-}
-
-// turns creates the pods of one client in a round, and deletes each of them at once:
-// nobody is asked about what is deleted, and thousands of pods would slow the cluster.
-func (c creator) turns(ctx context.Context, to *batch, turn func(i int) time.Time) error {
-	for i := range perRound {
-		if err := pause(ctx, time.Until(turn(i))); err != nil {
-			return err
-		}
-		created := c.one(ctx, to)
-		if created == nil {
-			continue
-		}
-		err := c.pods.Delete(ctx, created.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("deleting pod %q: %w", created.Name, err)
-		}
-	}
-	return nil
 }
 
 // figures are those of the whole time.

@@ -26,6 +26,7 @@ type site struct {
 	binary, dir  string
 	installation *placementrun.Installation
 	client       kubernetes.Interface
+	pod          *corev1.Pod // as its author writes it
 	nodes        []*lab.Node
 	started      int // replicas so far
 }
@@ -44,6 +45,12 @@ func (b *bench) openSite(ctx context.Context) (*site, error) {
 		return nil, fmt.Errorf("creating a client for pods: %w", err)
 	}
 	s := &site{stage: &stage{lab: b.lab, namespace: "placed"}, binary: b.placer, dir: b.dir, client: client}
+	if s.pod, err = readPod(); err != nil {
+		return nil, err
+	}
+	if b.large {
+		s.pod = enlarged(s.pod)
+	}
 	b.site = s
 	if err := s.stage.createNamespace(ctx); err != nil {
 		return nil, err
@@ -139,7 +146,7 @@ func (s *site) withdraw(ctx context.Context) error {
 
 // creator returns who creates the site's pods, and wants each of them to fit.
 func (s *site) creator(fits func(created, written *corev1.Pod) bool) creator {
-	return creator{pods: s.client.CoreV1().Pods(s.stage.namespace), written: newPod(), fits: fits}
+	return creator{pods: s.client.CoreV1().Pods(s.stage.namespace), written: s.pod, fits: fits}
 }
 
 // waitInForce returns when pods come to be what they should, by dry runs.

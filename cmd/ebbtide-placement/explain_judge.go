@@ -117,7 +117,7 @@ func (k *known) capacity(rules placement.Rules, nodes []*corev1.Node, found *ans
 	pods := slices.Collect(maps.Values(k.pods))
 	longLived := slices.DeleteFunc(nodes, func(n *corev1.Node) bool { return !rules.LongLived(n.Labels) })
 	// What an earlier decision recorded on the pods says whose pods waited in vain.
-	now := time.Now() //nolint:forbidigo // This is the program that asks, not what decides.
+	now := time.Now()
 	lately := audit.Audit(audit.View{Pods: pods}, rules, now, audit.Memory{}).Memory.LatelyPending()
 	return placement.NewSnapshot(rules, placement.NodeStates(longLived, pods), lately)
 }

@@ -16,6 +16,9 @@ func main() {
 	// A first signal asks for a stop, which lets the API servers learn of it; a second
 	// one insists.
 	context.AfterFunc(ctx, stop)
+	if len(os.Args) > 1 && os.Args[1] == "explain" {
+		os.Exit(explain(ctx, os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	config, code, done := parse(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if done {
 		os.Exit(code)

@@ -68,6 +68,9 @@ type Serving struct {
 type AdmissionObject struct {
 	// Name is that of the MutatingAdmissionPolicy and of its binding.
 	Name string `yaml:"name"`
+	// Image is what the pods ask for that the policy is tried out with. None is ever run;
+	// but a cluster may refuse a pod by its image. Empty means a public one.
+	Image string `yaml:"image"`
 }
 
 // Certificate is the webhook's serving certificate.

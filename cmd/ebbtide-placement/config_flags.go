@@ -78,6 +78,7 @@ func program(config *Config) settings.Program {
 		Variables: []settings.Override{
 			{Name: "POD_NAMESPACE", Field: "namespace", Target: &config.Namespace},
 			{Name: "POD_NAME", Field: "instance", Target: &config.Instance},
+			{Name: "POD_IMAGE", Field: "admissionPolicy.image", Target: &config.AdmissionPolicy.Image},
 		},
 		Flags: []settings.Override{
 			{Name: "kubeconfig", Field: "kubeconfig", Target: &config.Kubeconfig},

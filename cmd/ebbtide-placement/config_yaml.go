@@ -28,6 +28,7 @@ func (c *Config) fields() settings.Fields {
 		"webhook.url":                 settings.Text(&c.Webhook.URL),
 		"webhook.linger":              settings.Duration(&c.Webhook.Linger),
 		"admissionPolicy.name":        settings.Text(&c.AdmissionPolicy.Name),
+		"admissionPolicy.image":       settings.Text(&c.AdmissionPolicy.Image),
 		"certificate.mode":            settings.Text(&c.Certificate.Mode),
 		"certificate.secret":          settings.Text(&c.Certificate.Secret),
 		"certificate.authority":       settings.Duration(&c.Certificate.Authority),

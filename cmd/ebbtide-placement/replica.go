@@ -117,7 +117,7 @@ func (b *builder) addAuditor() error {
 // admission policy of the other mode is withdrawn.
 func (b *builder) addPlacing() error {
 	keeper, err := admission.New(b.access, admission.Options{
-		Name: b.config.AdmissionPolicy.Name, Namespace: b.config.Namespace, Rules: b.rulesNow,
+		Name: b.config.AdmissionPolicy.Name, Namespace: b.config.Namespace, Image: b.config.AdmissionPolicy.Image, Rules: b.rulesNow,
 		Events: b.auditor.Events, Registry: b.registry, Log: b.log,
 	})
 	if err != nil {

@@ -97,12 +97,14 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	plan, pods, err := a.plan(ctx, notice, feed, countdown)
 	cordon.wait(cordonWait)
 	exclusion := a.exclude(ctx, pods, countdown, cordon.held)
-	report := a.move(ctx, notice, plan, feed, countdown, cordon.held, exclusion)
+	count := a.Metrics.begin(notice)
+	report := a.move(ctx, count, plan, feed, countdown, cordon.held, exclusion)
 	if err != nil {
 		report.Unread = err.Error()
 	}
 	report.Balancers = exclusion.outcome(exclusionWait)
 	report.Cordon = cordon.end()
+	count.reported(report)
 	a.report(ctx, notice, report)
 	exclusion.end()
 }
@@ -123,9 +125,10 @@ func (a *Agent) plan(
 	return plan, pods, err
 }
 
-// move carries out the plan, and tells the exclusion which pods are on their way.
+// move carries out the plan, counts what becomes of the pods, and tells the exclusion
+// which of them are on their way.
 func (a *Agent) move(
-	ctx context.Context, notice Notice, plan drain.Plan, feed *drain.Feed,
+	ctx context.Context, count *drainCount, plan drain.Plan, feed *drain.Feed,
 	countdown *drain.Countdown, cordoned <-chan struct{}, exclusion *exclusion,
 ) drain.Report {
 	volumes := a.Node.Attachments(ctx)
@@ -137,11 +140,16 @@ func (a *Agent) move(
 	for _, move := range plan.Moves {
 		follow(move.UID)
 	}
+	counting, stop := context.WithCancel(ctx)
+	defer stop()
+	go count.watch(counting, countdown, plan.Moves)
+	notice := count.notice
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
 		Reason: string(notice.Kind), Message: "Ebbtide: the machine is being taken away",
 		Pods: feed.Pod, Successor: a.Node.Successor(notice.ID),
 		Observe: func(pod drain.PodOutcome) {
+			count.observe(pod)
 			exclusion.Leaves(pod.UID)
 			follow(pod.UID) // it may have joined the plan
 			a.logPod(ctx, pod)
@@ -203,7 +211,6 @@ func (a *Agent) announce(ctx context.Context, notice Notice) {
 // report tells what became of the drain. It has a context of its own: it is
 // worth most when the drain was cut short.
 func (a *Agent) report(ctx context.Context, notice Notice, report drain.Report) {
-	a.Metrics.reported(notice, report)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
 	if err := a.Reporter.Report(ctx, notice, report); err != nil {

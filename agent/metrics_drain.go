@@ -8,7 +8,7 @@ import (
 	"github.com/ebbtide/ebbtide/drain"
 )
 
-// drainMetrics count what became of drains, from their reports.
+// drainMetrics count what becomes of drains and of their pods; see [drainCount].
 type drainMetrics struct {
 	drains   *prometheus.CounterVec
 	duration prometheus.Histogram
@@ -70,7 +70,8 @@ func newDrainMetrics(registry prometheus.Registerer) drainMetrics {
 			"Time from first sight of a notice until the last pod was told to stop.", fromNotice),
 		toGone: histogram("ebbtide_notice_to_last_gone_seconds",
 			"Time from first sight of a notice until the last pod was gone; of drains that were complete.", fromNotice),
-		pods: counter("ebbtide_pods_total", "Pods that had to leave, by the path they took.", "path"),
+		pods: counter("ebbtide_pods_total",
+			"Pods that had to leave, by the path they took, counted when they are told to stop. Those still there at the end of the time are counted as Lost, too.", "path"),
 		graces: counter("ebbtide_pod_graces_total",
 			"Pods that had to be told to stop, by how much of their own grace they were given; None were never told. What others had told before is not counted.", "grace"),
 		late: prometheus.NewCounter(prometheus.CounterOpts{
@@ -95,57 +96,46 @@ func newDrainMetrics(registry prometheus.Registerer) drainMetrics {
 	return m
 }
 
-// reported counts a drain that has ended. One that was taken over from an agent
-// before this one is counted from then on.
-func (m *drainMetrics) reported(notice Notice, report drain.Report) {
+// timed takes the times of a drain that has ended, from the first sight of its notice.
+func (m *drainMetrics) timed(notice Notice, report drain.Report) {
 	since := func(moment time.Time) float64 { return moment.Sub(notice.FirstSeen).Seconds() }
 	m.duration.Observe(since(report.Ended))
 	if !report.Cordon.Done.IsZero() {
 		m.toCordon.Observe(since(report.Cordon.Done))
 	}
-	var first, last, gone time.Time
+	var first, last time.Time
 	for i, pod := range report.Pods {
-		m.reportedPod(report.Plan.Moves[i], pod, notice.FirstSeen)
+		m.asked(report.Plan.Moves[i], pod, notice.FirstSeen)
 		if !pod.ToldAt.IsZero() && (first.IsZero() || pod.ToldAt.Before(first)) {
 			first = pod.ToldAt
 		}
-		last, gone = laterOf(last, pod.ToldAt), laterOf(gone, pod.GoneAt)
+		last = laterOf(last, pod.ToldAt)
 	}
 	if !first.IsZero() {
 		m.toFirst.Observe(since(first))
 		m.toLast.Observe(since(last))
 	}
-	if !report.Complete() {
-		m.drains.WithLabelValues(incomplete).Inc()
-		return
-	}
-	m.drains.WithLabelValues(drained).Inc()
-	m.slack.Observe(report.Plan.Deadline.Sub(report.Ended).Seconds())
-	if !gone.IsZero() {
-		m.toGone.Observe(since(gone))
+}
+
+// asked counts what it took to tell a pod, and whether it was told by its latest
+// moment, for which nobody can be held to account before the notice was seen. Where the
+// deadline was tightened after the fact, that moment is the new one.
+func (m *drainMetrics) asked(move drain.Move, pod drain.PodOutcome, seen time.Time) {
+	m.retries.Add(float64(max(0, pod.Tries-1)))
+	if latest := laterOf(move.ForceAt, seen); pod.ToldAt.After(latest.Add(lateBy)) {
+		m.late.Inc()
 	}
 }
 
-// reportedPod counts a pod, and whether it was told by its latest moment, for which
-// nobody can be held to account before the notice was seen. Where the deadline was
-// tightened after the fact, that moment is the new one.
-func (m *drainMetrics) reportedPod(move drain.Move, pod drain.PodOutcome, seen time.Time) {
-	m.pods.WithLabelValues(string(pod.Path)).Inc()
-	m.retries.Add(float64(max(0, pod.Tries-1)))
-	switch {
-	case pod.ToldByOthers:
-		// Others had told it, with a grace that nobody here chose.
-	case pod.ToldAt.IsZero() && pod.Path == drain.Lost:
-		m.graces.WithLabelValues(noGrace).Inc()
-	case pod.ToldAt.IsZero():
-		// It ended by itself, or the drain was called off and it lives on.
-	case pod.GraceGiven < pod.GraceWanted:
-		m.graces.WithLabelValues(shortenedGrace).Inc()
-	default:
-		m.graces.WithLabelValues(fullGrace).Inc()
+// completed takes the times of a drain that left no pod behind.
+func (m *drainMetrics) completed(notice Notice, report drain.Report) {
+	m.slack.Observe(report.Plan.Deadline.Sub(report.Ended).Seconds())
+	var gone time.Time
+	for _, pod := range report.Pods {
+		gone = laterOf(gone, pod.GoneAt)
 	}
-	if latest := laterOf(move.ForceAt, seen); pod.ToldAt.After(latest.Add(lateBy)) {
-		m.late.Inc()
+	if !gone.IsZero() {
+		m.toGone.Observe(gone.Sub(notice.FirstSeen).Seconds())
 	}
 }
 

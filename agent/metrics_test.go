@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/drain"
 )
@@ -40,9 +41,10 @@ func at(seconds float64) time.Time {
 func count(t *testing.T, pods ...ended) map[string]float64 {
 	t.Helper()
 	report := drain.Report{Plan: drain.Plan{Deadline: at(120)}, Ended: at(100)}
-	for _, pod := range pods {
-		report.Plan.Moves = append(report.Plan.Moves, drain.Move{ForceAt: at(pod.forceAt)})
-		outcome := drain.PodOutcome{Path: pod.path, GraceWanted: pod.wanted, GraceGiven: pod.given, Tries: pod.tries}
+	for i, pod := range pods {
+		ref := drain.PodRef{UID: types.UID(strconv.Itoa(i))}
+		report.Plan.Moves = append(report.Plan.Moves, drain.Move{PodRef: ref, ForceAt: at(pod.forceAt)})
+		outcome := drain.PodOutcome{PodRef: ref, Path: pod.path, GraceWanted: pod.wanted, GraceGiven: pod.given, Tries: pod.tries}
 		if pod.told > 0 {
 			outcome.ToldAt = at(pod.told)
 		}
@@ -52,7 +54,7 @@ func count(t *testing.T, pods ...ended) map[string]float64 {
 		report.Pods = append(report.Pods, outcome)
 	}
 	registry := prometheus.NewRegistry()
-	NewMetrics(registry, nil).reported(Notice{FirstSeen: noon, Deadline: at(120)}, report)
+	tell(registry, report)
 	got := series(t, registry)
 	for name, value := range got {
 		if value == 0 || name == "ebbtide_drain_duration_seconds_count" {
@@ -60,6 +62,16 @@ func count(t *testing.T, pods ...ended) map[string]float64 {
 		}
 	}
 	return got
+}
+
+// tell counts report as an agent does whose drain it is: each pod when it has its
+// outcome, and all of it at the end.
+func tell(registry *prometheus.Registry, report drain.Report) {
+	count := NewMetrics(registry, nil).begin(Notice{FirstSeen: noon, Deadline: at(120)})
+	for _, pod := range report.Pods {
+		count.observe(pod)
+	}
+	count.reported(report)
 }
 
 func TestWhatADrainCounts(t *testing.T) {
@@ -138,7 +150,7 @@ func TestAPodThatOthersHadToldCountsForNoGrace(t *testing.T) {
 			Plan: drain.Plan{Deadline: at(120), Moves: []drain.Move{{Action: drain.Await, ForceAt: at(85)}}},
 			Pods: []drain.PodOutcome{{Path: path, GraceWanted: 30, ToldByOthers: true}}, Ended: at(100),
 		}
-		NewMetrics(registry, nil).reported(Notice{FirstSeen: noon, Deadline: at(120)}, report)
+		tell(registry, report)
 		got := series(t, registry)
 		for _, grace := range []string{fullGrace, shortenedGrace, noGrace} {
 			if n := got[`ebbtide_pod_graces_total{grace="`+grace+`"}`]; n != 0 {
@@ -162,7 +174,7 @@ func TestADrainIsTimedFromTheNotice(t *testing.T) {
 		},
 		Ended: at(10),
 	}
-	NewMetrics(registry, nil).reported(Notice{FirstSeen: noon, Deadline: at(120)}, report)
+	tell(registry, report)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

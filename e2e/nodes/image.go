@@ -19,7 +19,8 @@ type Image struct {
 	// Name is what pods call it, with registry and tag: "ebbtide.test/workload:e2e".
 	// No registry is asked, so pods need no imagePullPolicy but must not say Always.
 	Name string
-	// Dockerfile is the path of the file, and Context the folder that it copies from.
+	// Dockerfile is the path of the file, and Context the folder that it copies from. Both
+	// are as seen from the package's own folder, where go test runs.
 	Dockerfile, Context string
 	// Args are the file's build arguments.
 	Args map[string]string

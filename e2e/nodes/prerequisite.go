@@ -38,12 +38,10 @@ var requirements = []requirement{
 }
 
 // met says whether everything of a requirement is found below root, which is "/" but in
-// tests. The administrator's folders count even if the PATH lacks them, as root's does
-// after "su".
+// tests.
 func (r requirement) met(root, path string) bool {
-	folders := append(filepath.SplitList(path), "/usr/local/sbin", "/usr/sbin", "/sbin")
 	for _, program := range r.programs {
-		if !found(root, folders, program) {
+		if !found(root, filepath.SplitList(path), program) {
 			return false
 		}
 	}

@@ -35,6 +35,7 @@ func TestMissingPackagesAreThoseWithoutTheirPrograms(t *testing.T) {
 		"Nothing is there":                                  {nil, 0o755, "", "runc"},
 		"A program on the PATH":                             {[]string{"/custom/bin/runc"}, 0o755, "runc", "buildah"},
 		"A program in the administrator's folder":           {[]string{"/usr/sbin/runc"}, 0o755, "runc", "buildah"},
+		"A program that is not on the PATH":                 {[]string{"/home/bin/runc"}, 0o755, "", "runc"},
 		"A file that is no program":                         {[]string{"/custom/bin/runc"}, 0o644, "", "runc"},
 		"One of two programs":                               {[]string{"/custom/bin/prometheus"}, 0o755, "", "prometheus"},
 		"Both of two programs":                              {[]string{"/custom/bin/prometheus", "/custom/bin/promtool"}, 0o755, "prometheus", "buildah"},
@@ -47,7 +48,7 @@ func TestMissingPackagesAreThoseWithoutTheirPrograms(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			lay(t, root, test.mode, test.files...)
-			got := missing(root, "/custom/bin")
+			got := missing(root, "/custom/bin"+administrators)
 			if slices.Contains(got, test.notMissing) || !slices.Contains(got, test.missing) {
 				t.Errorf("missing %q, want %q among them and %q not", got, test.missing, test.notMissing)
 			}

@@ -49,9 +49,9 @@ spec:
 		VersionedParams(&corev1.PodExecOptions{Command: []string{"/workload", "prestop", "--linger", "0s"}, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(cluster.Lab().Config(), http.MethodGet, request.URL().String())
 	must(t, err)
-	var output bytes.Buffer
-	if err := executor.StreamWithContext(within(t, time.Minute), remotecommand.StreamOptions{Stdout: &output, Stderr: &output}); err != nil {
-		t.Fatalf("running a command in the container: %v, it said %q", err, &output)
+	var stdout, stderr bytes.Buffer
+	if err := executor.StreamWithContext(within(t, time.Minute), remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}); err != nil {
+		t.Fatalf("running a command in the container: %v, it said %q and %q", err, &stdout, &stderr)
 	}
 	log, err := pods.GetLogs("web", &corev1.PodLogOptions{}).DoRaw(t.Context())
 	if err != nil || !strings.Contains(string(log), "Hook ended") {

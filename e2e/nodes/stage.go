@@ -23,6 +23,9 @@ const (
 	stageVariable = "EBBTIDE_E2E_STAGE"
 )
 
+// administrators are the folders of programs that root's PATH lacks after "su".
+const administrators = ":/usr/local/sbin:/usr/sbin:/sbin"
+
 // Runner is what [testing.M] is to a TestMain.
 type Runner interface{ Run() int }
 
@@ -58,6 +61,7 @@ func Main(m Runner, wanted Preparation) {
 	if encoded != "" {
 		os.Exit(perform(m, encoded, os.Stderr))
 	}
+	path += administrators
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := setUp(ctx, path, mayInstall, wanted, os.Stderr)
 	stop()
@@ -70,6 +74,9 @@ func Main(m Runner, wanted Preparation) {
 func setUp(ctx context.Context, path string, mayInstall bool, wanted Preparation, progress io.Writer) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("real nodes need root: namespaces, mounts and control groups are made")
+	}
+	if err := os.Setenv("PATH", path); err != nil {
+		return fmt.Errorf("setting the PATH: %w", err)
 	}
 	if err := require(ctx, path, mayInstall, progress); err != nil {
 		return err

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/cmd/internal/chartvalues"
+)
+
+func TestTheChartsValuesAreTheAgentsDefaults(t *testing.T) {
+	t.Parallel()
+	var values Config // not Default(), so that a field that is left out is seen
+	chartvalues.Read(t, "agent", values.fields(), "nodeName", "kubeconfig")
+	if diff := cmp.Diff(Default(), values); diff != "" {
+		t.Errorf("configuration (-default +values of the chart):\n%s", diff)
+	}
+}

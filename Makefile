@@ -48,6 +48,7 @@ lint: $(LINT) ## Formatting (no difference allowed) and lint.
 # The agent, the lab and the demo must also build on macOS; a cross-build needs no C compiler.
 vet: ## go vet, for Linux and for macOS.
 	CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=linux CGO_ENABLED=0 $(GO) vet -tags e2e_nodes ./e2e/nodes/...
 	GOOS=linux CGO_ENABLED=0 $(GO) vet -tags e2e_image ./e2e/image
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet ./...
 
@@ -55,6 +56,7 @@ tidy: ## go.mod and go.sum hold what is needed, and nothing else.
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
 	$(GO) -C e2e/kube mod tidy -diff
+	$(GO) -C e2e/nodes/coredns mod tidy -diff
 
 generate: $(CRDGEN) $(CHARTMD) ## Write what is generated: from api/ the deep copies and the CRDs, from the chart's values its README.
 	$(CRDGEN) object paths=./api/...

@@ -91,8 +91,9 @@ func (c creator) create(ctx context.Context, n int) (batch, error) {
 
 // one creates a pod and takes down how that went.
 func (c creator) one(ctx context.Context, to *batch) error {
+	own := c.written.DeepCopy() // a client writes to what it encodes
 	began := time.Now()
-	created, err := c.pods.Create(ctx, c.written, metav1.CreateOptions{})
+	created, err := c.pods.Create(ctx, own, metav1.CreateOptions{})
 	took := time.Since(began)
 	if err != nil {
 		to.add(batch{failed: 1, failure: err})

@@ -34,7 +34,7 @@ func TestAnUpgradeAndARollbackKeepTheCAAndTheEntries(t *testing.T) {
 			r.helm(t, "install", "--create-namespace", "--server-side="+serverSide)
 			before := r.fill(t)
 
-			r.helm(t, "upgrade", "--server-side="+serverSide, "--set", "placement.config.log.level=debug,commonLabels.changed=yes")
+			r.helm(t, "upgrade", "--server-side="+serverSide, "--set", "commonLabels.changed=yes,agent.hostNetwork=false")
 			after := r.look(t)
 			if after.secret.Labels["changed"] != "yes" || after.entries.Labels["changed"] != "yes" {
 				t.Fatal("the upgrade has changed nothing, and proves nothing")

@@ -31,6 +31,7 @@ const (
 type Memory struct {
 	pending map[types.UID]time.Time // by controller, until when the mode Auto does not require
 	room    map[types.UID]time.Time // by pod that waits, since when a long-lived node has seemed to have room
+	gated   map[types.UID]time.Time // by pod that waits, when it was last seen with a scheduling gate
 	paused  map[types.UID]time.Time // by controller, until when none of its pods is rescued
 	quiet   time.Time               // until when no pod is
 }
@@ -56,7 +57,8 @@ func (m Memory) Failed(pod *corev1.Pod, now time.Time) Memory {
 func (m Memory) learn(pods []*corev1.Pod, now time.Time) Memory {
 	learned := Memory{
 		pending: unexpired(m.pending, now), paused: unexpired(m.paused, now), quiet: m.quiet,
-		room: map[types.UID]time.Time{}, // of the pods that still wait it is found again
+		// Of the pods that still wait these are found again.
+		room: map[types.UID]time.Time{}, gated: map[types.UID]time.Time{},
 	}
 	for _, pod := range pods {
 		owner := metav1.GetControllerOfNoCopy(pod)

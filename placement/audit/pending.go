@@ -47,7 +47,7 @@ func makesAnother(kind string) bool {
 // that has gone on for too long.
 func (a *auditor) lookPending(pod *corev1.Pod, policy string) {
 	owner := metav1.GetControllerOfNoCopy(pod)
-	since, waits := waitsSince(pod)
+	since, waits := a.waitsSince(pod)
 	if !waits || owner == nil || !makesAnother(owner.Kind) {
 		return
 	}
@@ -94,15 +94,39 @@ func (a *auditor) timeout(policy string) (timeout time.Duration, limited bool) {
 	return pendingTimeout, true
 }
 
-// waitsSince says since when the scheduler has found no node for the pod. A pod that
-// is gated, or that it has not tried yet, does not wait for a node.
-func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
-	for i := range pod.Status.Conditions {
-		c := &pod.Status.Conditions[i]
-		if c.Type == corev1.PodScheduled {
-			waits = pod.Spec.NodeName == "" && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
-			return c.LastTransitionTime.Time, waits
+// waitsSince says since when the scheduler has found no node for the pod. The condition
+// of one that was gated has the time of its creation, since its status was False then as
+// it is now: such a pod waits since it was last seen gated. A replica that has not seen
+// that takes the condition at its word.
+func (a *auditor) waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
+	switch scheduled := unscheduled(pod); {
+	case scheduled == nil:
+		return time.Time{}, false
+	case scheduled.Reason == corev1.PodReasonSchedulingGated:
+		a.memory.gated[pod.UID] = a.now
+		return time.Time{}, false
+	case scheduled.Reason != corev1.PodReasonUnschedulable:
+		return time.Time{}, false
+	default:
+		since = scheduled.LastTransitionTime.Time
+	}
+	if last, gated := a.before.gated[pod.UID]; gated {
+		a.memory.gated[pod.UID] = last
+		if last.After(since) {
+			since = last
 		}
 	}
-	return time.Time{}, false
+	return since, true
+}
+
+// unscheduled is the condition by which a pod without a node says why it has none; nil
+// while it says nothing.
+func unscheduled(pod *corev1.Pod) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && pod.Spec.NodeName == "" {
+			return c
+		}
+	}
+	return nil
 }

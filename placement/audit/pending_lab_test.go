@@ -29,8 +29,8 @@ func TestAPodThatWaitsInVainIsReadmittedAndEveryReplicaKnows(t *testing.T) {
 	s.deploy(t, "", `, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: `+
 		string(requirements)+`}]}}}`)
 	before := s.pod(t, "the pod to wait", func(pod *corev1.Pod) bool {
-		_, waits := waitsSince(pod)
-		return waits
+		scheduled := unscheduled(pod)
+		return scheduled != nil && scheduled.Reason == corev1.PodReasonUnschedulable
 	})
 	first, ofFirst := s.audit(t, "a")
 	second, ofSecond := s.audit(t, "b")

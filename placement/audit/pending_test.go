@@ -102,6 +102,35 @@ func TestAPodThatWaitsInVainWaitsForAMinuteAndALittle(t *testing.T) {
 	}
 }
 
+// The scheduler and the API server give the condition of a pod that was gated the time
+// at which it was created: to have been gated is not to have waited for a node.
+func TestAPodThatWasGatedWaitsAsLongAsAnyOther(t *testing.T) {
+	t.Parallel()
+	waits := waiting(t, "dns-1", dnsOwner, time.Hour)
+	gated := waits.DeepCopy()
+	gated.Status.Conditions[0].Reason = corev1.PodReasonSchedulingGated
+	view := func(pod *corev1.Pod) View {
+		return View{
+			Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", auto)},
+			Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", full)},
+			Pods:     []*corev1.Pod{pod},
+		}
+	}
+	memory := Audit(view(gated), placement.Rules{}, noon, Memory{}).Memory
+	for waited := auditPeriod; waited < 10*time.Minute; waited += auditPeriod {
+		found := Audit(view(waits), placement.Rules{}, noon.Add(waited), memory)
+		if len(found.Readmit) == 0 {
+			memory = found.Memory
+			continue
+		}
+		if got := found.Readmit[0].Waited; waited != pendingTimeout || got != waited {
+			t.Errorf("it is deleted %s after it was last seen gated, as one that waited for %s; want %s", waited, got, pendingTimeout)
+		}
+		return
+	}
+	t.Error("it is never deleted")
+}
+
 // readmittedAfter audits once a period, and returns after how long a pod is deleted
 // that a long-lived node has room for at these times.
 func readmittedAfter(t *testing.T, first time.Duration, room func(time.Duration) bool) time.Duration {

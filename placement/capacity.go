@@ -187,9 +187,9 @@ func keepsOff(taint *corev1.Taint) bool {
 const maxSoftTaints = 8
 
 // SoftTaints collects the PreferNoSchedule taints of the long-lived nodes, for
-// [Rules.WithSoftTaints]: the ones that most nodes have, and no more than eight. Our
-// own taints and those of the node lifecycle controller are left out: they speak of a
-// node's state and not of what the node is for.
+// [Rules.WithSoftTaints]: the ones that most nodes have, and no more than eight, in the
+// order of their keys. Our own taints and those of the node lifecycle controller are left
+// out: they speak of a node's state and not of what the node is for.
 func SoftTaints(rules Rules, nodes []*corev1.Node) []corev1.Taint {
 	counts := map[corev1.Taint]int{}
 	for _, node := range nodes {
@@ -209,7 +209,13 @@ func SoftTaints(rules Rules, nodes []*corev1.Node) []corev1.Taint {
 	slices.SortFunc(taints, func(a, b corev1.Taint) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
 	})
-	return taints[:min(len(taints), maxSoftTaints)]
+	taints = taints[:min(len(taints), maxSoftTaints)]
+	// How common each is changes with every node. What is made of the same taints must
+	// not: an admission policy that differs is tried out and written anew.
+	slices.SortFunc(taints, func(a, b corev1.Taint) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
+	})
+	return taints
 }
 
 func speaksOfState(key string) bool {

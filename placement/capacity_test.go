@@ -171,3 +171,16 @@ func TestSoftTaintsAreThoseThatSayWhatANodeIsFor(t *testing.T) {
 		t.Errorf("soft taints (-want +got):\n%s", diff)
 	}
 }
+
+// An admission policy is rendered by them, and tried out anew when it differs.
+func TestSoftTaintsStandInTheSameOrderWhileNodesComeAndGo(t *testing.T) {
+	t.Parallel()
+	pool := func(key string) *corev1.Node {
+		return nodeOf(t, key, "spec: {taints: [{key: "+key+", effect: PreferNoSchedule}]}")
+	}
+	before := SoftTaints(Rules{}, []*corev1.Node{pool("edge"), pool("edge"), pool("system")})
+	after := SoftTaints(Rules{}, []*corev1.Node{pool("edge"), pool("system"), pool("system")})
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("soft taints (-before +after):\n%s", diff)
+	}
+}

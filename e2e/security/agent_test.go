@@ -70,7 +70,7 @@ func (s *scene) fence(closed bool) {
 func TestADrainIsRefusedNothingWithATokenOfItsOwnNode(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, lab.Shared(t))
-	free := strings.Split(s.workload("Deployment", "free", "", time.Second), "---")[0] // without its budget
+	free, _, _ := strings.Cut(s.workload("Deployment", "free", "", time.Second), "---") // without its budget
 	s.onOwnNode(3, free,
 		s.workload("Deployment", "single", "", time.Second),
 		s.workload("StatefulSet", "db", "\n  serviceName: db", time.Second),

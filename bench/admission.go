@@ -71,7 +71,8 @@ type block struct {
 
 // admission measures what placement adds to the creation of a pod. The ways take turns,
 // block by block, in one cluster; each run begins with another of them, so that none is
-// always the first.
+// always the first. The clients keep a pace: when each creates as fast as it can, a small
+// machine is busy throughout, and a time is the work of all clients' pods, not of one.
 func (b *bench) admission(ctx context.Context) error {
 	site, err := b.openSite(ctx)
 	if err != nil {
@@ -103,18 +104,24 @@ func (b *bench) admission(ctx context.Context) error {
 }
 
 // block puts a way in force, creates the pods, and takes both away again.
-func (s *site) block(ctx context.Context, w way, creates int, pace time.Duration) (one block, err error) {
-	if w.config != nil {
-		config, err := w.config(ctx)
-		if err != nil {
-			return one, err
-		}
-		replica, err := s.start(ctx, config)
-		if err != nil {
-			return one, err
-		}
-		defer func() { err = errors.Join(err, s.stop(ctx, replica), s.withdraw(ctx)) }()
+func (s *site) block(ctx context.Context, w way, creates int, pace time.Duration) (block, error) {
+	if w.config == nil {
+		return s.createBlock(ctx, w, creates, pace)
 	}
+	config, err := w.config(ctx)
+	if err != nil {
+		return block{}, err
+	}
+	replica, err := s.start(ctx, config)
+	if err != nil {
+		return block{}, errors.Join(err, s.withdraw(ctx))
+	}
+	one, err := s.createBlock(ctx, w, creates, pace)
+	return one, errors.Join(err, s.stop(ctx, replica), s.withdraw(ctx))
+}
+
+// createBlock creates the pods of a block and deletes them.
+func (s *site) createBlock(ctx context.Context, w way, creates int, pace time.Duration) (one block, err error) {
 	if err := s.waitInForce(ctx, w.fits); err != nil {
 		return one, err
 	}

@@ -31,36 +31,44 @@ type site struct {
 	started      int // replicas so far
 }
 
-// openSite returns the site, and makes it at the first call. What was made when it fails
-// goes with closeSite.
+// openSite returns the site, and makes it at the first call.
 func (b *bench) openSite(ctx context.Context) (*site, error) {
 	if b.site != nil {
 		return b.site, nil
 	}
+	s, err := b.newSite(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	b.site = s
+	return s, nil
+}
+
+// newSite makes a site. It returns what it has made, even when it fails.
+func (b *bench) newSite(ctx context.Context) (*site, error) {
+	s := &site{stage: &stage{lab: b.lab, namespace: "placed"}, binary: b.placer, dir: b.dir}
 	config := b.lab.Config()
 	// As the controllers do that create a cluster's pods.
 	config.ContentType = runtime.ContentTypeProtobuf
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("creating a client for pods: %w", err)
+	var err error
+	if s.client, err = kubernetes.NewForConfig(config); err != nil {
+		return s, fmt.Errorf("creating a client for pods: %w", err)
 	}
-	s := &site{stage: &stage{lab: b.lab, namespace: "placed"}, binary: b.placer, dir: b.dir, client: client}
 	if s.pod, err = readPod(); err != nil {
-		return nil, err
+		return s, err
 	}
 	if b.large {
 		s.pod = enlarged(s.pod)
 	}
-	b.site = s
 	if err := s.stage.createNamespace(ctx); err != nil {
-		return nil, err
+		return s, err
 	}
 	for name, labels := range map[string]map[string]string{
 		"placed-spot-0": spot, "placed-spot-1": spot, "placed-spot-2": spot, "placed-steady-0": nil, "placed-steady-1": nil,
 	} {
 		node, err := b.lab.AddNode(ctx, lab.NodeSpec{Name: name, Labels: labels})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
 		s.nodes = append(s.nodes, node)
 	}
@@ -70,14 +78,17 @@ func (b *bench) openSite(ctx context.Context) (*site, error) {
 
 var spot = map[string]string{"karpenter.sh/capacity-type": "spot"}
 
-// closeSite takes away what openSite made, but for what nobody acts on any more: CRD,
-// policies and accounts go with the lab.
+// closeSite takes the site away, if there is one.
 func (b *bench) closeSite(ctx context.Context) error {
-	s := b.site
-	if s == nil {
+	if b.site == nil {
 		return nil
 	}
-	b.site = nil
+	return b.site.close(ctx)
+}
+
+// close takes away what newSite made, but for what nobody acts on any more: CRD, policies
+// and accounts go with the lab.
+func (s *site) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearWithin)
 	defer cancel()
 	errs := []error{s.stage.removeNamespace(ctx)}

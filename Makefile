@@ -9,6 +9,7 @@ VULNCHECK := bin/govulncheck
 HELM    := bin/helm
 CHARTS  := bin/helm-unittest
 CHARTMD := bin/helm-docs
+PROMTOOL := bin/promtool
 BIN     ?= bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -22,7 +23,7 @@ TEST_TIMEOUT          ?= 30m
 # In the order in which the values stand, and without a line of the generator's own.
 CHARTMD_FLAGS := --chart-search-root charts --sort-values-order file --skip-version-footer --log-level warning
 
-.PHONY: help build demo test check fmt lint vet tidy house chart generate generated bench e2e image image-test sbom vuln clean
+.PHONY: help build demo test check fmt lint vet tidy house chart rules generate generated bench e2e image image-test sbom vuln clean
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +37,7 @@ demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 test: ## Run every test, on a real control plane where that matters.
 	$(GO) test -race -p $(TEST_PACKAGES_AT_ONCE) -timeout $(TEST_TIMEOUT) ./...
 
-check: lint vet tidy generated chart house ## Everything short of the tests: format, lint, vet, modules, generated files, chart, house rules.
+check: lint vet tidy generated chart rules house ## Everything short of the tests: format, lint, vet, modules, generated files, chart, alerts, house rules.
 
 fmt: $(LINT) ## Format the Go files.
 	$(LINT) fmt
@@ -75,6 +76,10 @@ generated: $(CRDGEN) $(CHARTMD) ## What is generated is what it is made of (no d
 chart: $(HELM) $(CHARTS) ## The chart: its values against their schema, every template against its tests.
 	$(HELM) lint --strict --quiet charts/ebbtide
 	$(CHARTS) charts/ebbtide
+
+rules: $(PROMTOOL) ## The alerts of the chart: promtool's check, and their tests.
+	$(PROMTOOL) check rules charts/ebbtide/rules/*.yaml
+	$(PROMTOOL) test rules charts/ebbtide/rules/tests/*.yaml
 
 house: ## The rules of the house that no linter knows.
 	$(GO) test .
@@ -154,4 +159,9 @@ $(CHARTS): tools/go.mod tools/go.sum
 
 $(CHARTMD): tools/go.mod tools/go.sum
 	$(GO) -C tools build -ldflags '-s -w' -o ../$@ github.com/norwoodj/helm-docs/cmd/helm-docs
+	@touch $@
+
+# Without the discovery of targets in two dozen clouds, which the rules have no use for.
+$(PROMTOOL): tools/go.mod tools/go.sum
+	CGO_ENABLED=0 $(GO) -C tools build -tags remove_all_sd -ldflags '-s -w' -o ../$@ github.com/prometheus/prometheus/cmd/promtool
 	@touch $@

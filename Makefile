@@ -95,7 +95,7 @@ e2e: ## Real nodes: kubelet, containerd, the image, the chart (Linux, as root; E
 	EBBTIDE_E2E_INSTALL=$(E2E_INSTALL) CGO_ENABLED=0 $(GO) test -tags e2e_nodes -count=1 -v -timeout $(E2E_TIMEOUT) ./e2e/nodes/...
 
 # The image has the age and the commit of its source, and no clock's.
-IMAGE    ?= ebbtide
+IMAGE    ?= ghcr.io/ebbtide/ebbtide
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # The image to compile in, if not the Dockerfile's; "local" is this machine's Go.

@@ -12,12 +12,14 @@ import (
 func TestAMountBelowAFolderIsFound(t *testing.T) {
 	t.Parallel()
 	const mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" +
-		"90 22 0:5 / /tmp/ebbtide-image-1/run/go rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+		"90 22 0:5 / /tmp/ebbtide-image-1/run/go rw,relatime shared:1 - ext4 /dev/sda1 rw\n" +
+		`91 22 0:6 / /tmp/my\040builds/go rw - tmpfs tmpfs rw` + "\n"
 	for folder, want := range map[string]string{
 		"/tmp/ebbtide-image-1":        "/tmp/ebbtide-image-1/run/go",
 		"/tmp/ebbtide-image-1/run/go": "/tmp/ebbtide-image-1/run/go",
 		"/tmp/ebbtide-image-11":       "",
 		"/tmp/ebbtide-image":          "",
+		"/tmp/my builds":              "/tmp/my builds/go",
 	} {
 		if got := mountedBelow(folder, mounts); got != want {
 			t.Errorf("in %q is mounted %q, want %q", folder, got, want)
@@ -43,6 +45,20 @@ func TestAFolderIsRemovedOnlyWithNothingMountedInIt(t *testing.T) {
 	}
 	if _, err := os.Stat(folder); !os.IsNotExist(err) {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+func TestAnArchiveThatCannotHoldWhatIsAskedForIsNotBegun(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]Options{
+		"two platforms in a Docker archive": {Format: Docker, Platforms: []string{"linux/amd64", "linux/arm64"}},
+		"an unknown format":                 {Format: "zip"},
+		"no format":                         {},
+	} {
+		options.Name, options.Archive = "example.org/ship:v1", filepath.Join(t.TempDir(), "image.tar")
+		if err := Build(t.Context(), options); err == nil || !strings.Contains(err.Error(), options.Name) {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }
 

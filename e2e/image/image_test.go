@@ -8,10 +8,12 @@ import (
 	"crypto/x509"
 	"debug/elf"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec" //nolint:depguard // The programs only say their version, and ask nobody.
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,8 +25,6 @@ import (
 // version is one that no build stamps by itself.
 const version = "v0.0.0-of-the-image-test"
 
-const repository = "../.."
-
 var (
 	created = time.Date(2001, time.February, 3, 4, 5, 6, 0, time.UTC)
 	// machines are the platforms, by what an ELF file calls them.
@@ -35,11 +35,32 @@ var (
 // mostCompressed is what a node may have to pull, in bytes.
 const mostCompressed = 25e6
 
+// tree is the source without what was built from it, which can be large.
+type tree struct{ fs.FS }
+
+func (t tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(t.FS, name)
+	return slices.DeleteFunc(entries, func(entry fs.DirEntry) bool {
+		return name == "." && slices.Contains([]string{".git", "bin", "out"}, entry.Name())
+	}), err
+}
+
+// source returns a copy of the source, so that nobody edits it between two builds that
+// are compared.
+func source(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, tree{os.DirFS("../..")}); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 // buildImage builds the image as a release is built, but for where Go comes from.
-func buildImage(t *testing.T) Archive {
+func buildImage(t *testing.T, source string) Archive {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
-	if err := Build(t.Context(), options(path, OCI, "linux/amd64", "linux/arm64")); err != nil {
+	if err := Build(t.Context(), options(source, path, OCI, "linux/amd64", "linux/arm64")); err != nil {
 		t.Fatal(err)
 	}
 	archive, err := Read(path)
@@ -52,15 +73,16 @@ func buildImage(t *testing.T) Archive {
 	return archive
 }
 
-func options(path string, format Format, platforms ...string) Options {
+func options(source, path string, format Format, platforms ...string) Options {
 	return Options{
-		Source: repository, Name: "ebbtide.test/ebbtide:e2e", Version: version, Revision: "0123abc", Created: created,
+		Source: source, Name: "ebbtide.test/ebbtide:e2e", Version: version, Revision: "0123abc", Created: created,
 		Platforms: platforms, Builder: LocalToolchain, Archive: path, Format: format, Progress: os.Stderr,
 	}
 }
 
 func TestTheImageIsWhatIsPromised(t *testing.T) {
-	archive := buildImage(t)
+	repository := source(t)
+	archive := buildImage(t, repository)
 	for _, image := range archive.Images {
 		folder := t.TempDir()
 		// Extracted for a user who is nobody here.
@@ -81,7 +103,7 @@ func TestTheImageIsWhatIsPromised(t *testing.T) {
 			for _, program := range programs {
 				runsOn(t, filepath.Join(folder, program), machines[image.Platform])
 			}
-			isWhatMakeBuilds(t, folder, image.Config.Architecture)
+			isWhatMakeBuilds(t, repository, folder, image.Config.Architecture)
 			if image.Config.Architecture == runtime.GOARCH {
 				saysItsVersion(t, folder, image.Config.Architecture)
 			}
@@ -155,7 +177,7 @@ func runsOn(t *testing.T, program string, machine elf.Machine) {
 
 // isWhatMakeBuilds compiles the programs outside of any image and compares the bytes, as
 // whoever mistrusts an image can do.
-func isWhatMakeBuilds(t *testing.T, folder, architecture string) {
+func isWhatMakeBuilds(t *testing.T, repository, folder, architecture string) {
 	t.Helper()
 	bin := t.TempDir()
 	command := exec.CommandContext(t.Context(), "make", "-C", repository, "build", "BIN="+bin, "VERSION="+version)
@@ -207,20 +229,21 @@ func TestTheSameSourceGivesTheSameDigest(t *testing.T) {
 		}
 		return found
 	}
-	if diff := cmp.Diff(digests(buildImage(t)), digests(buildImage(t))); diff != "" {
+	repository := source(t)
+	if diff := cmp.Diff(digests(buildImage(t, repository)), digests(buildImage(t, repository))); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestABuildLeavesNothingBehind(t *testing.T) {
+	repository := source(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	folder := t.TempDir()
 	path := filepath.Join(folder, "image.tar")
-	if err := Build(t.Context(), options(path, Docker, "linux/"+runtime.GOARCH)); err != nil {
+	if err := Build(t.Context(), options(repository, path, Docker, "linux/"+runtime.GOARCH)); err != nil {
 		t.Fatal(err)
 	}
-	broken := options(filepath.Join(folder, "broken.tar"), OCI, "linux/"+runtime.GOARCH)
-	broken.Source = t.TempDir()
+	broken := options(t.TempDir(), filepath.Join(folder, "broken.tar"), OCI, "linux/"+runtime.GOARCH)
 	if err := Build(t.Context(), broken); err == nil {
 		t.Error("an image was built from nothing")
 	}

@@ -123,7 +123,12 @@ func packageURL(module, version string) string {
 
 // packageURL names the image; see the package-url specification, type oci.
 func (i image) packageURL() string {
-	return "pkg:oci/" + path.Base(i.Name) + "@" + url.QueryEscape(i.Platforms[i.platform]) + "?arch=" + path.Base(i.platform)
+	name := path.Base(i.Name)
+	where := ""
+	if name != i.Name {
+		where = "&repository_url=" + i.Name
+	}
+	return "pkg:oci/" + name + "@" + url.QueryEscape(i.Platforms[i.platform]) + "?arch=" + path.Base(i.platform) + where
 }
 
 // serial names a bill by what it is of, in the form of a UUID (RFC 9562, version 8).

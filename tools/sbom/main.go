@@ -83,7 +83,7 @@ func describe(folder string) (description, error) {
 func write(path string, bill *cdx.BOM) error {
 	var text bytes.Buffer
 	// Version 1.6 is what today's scanners read.
-	if err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bill, cdx.SpecVersion1_6); err != nil {
+	if err := cdx.NewBOMEncoder(&text, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).EncodeVersion(bill, cdx.SpecVersion1_6); err != nil {
 		return err
 	}
 	return os.WriteFile(path, text.Bytes(), 0o644) //nolint:gosec // A bill is for all to read.

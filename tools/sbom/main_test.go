@@ -107,7 +107,7 @@ func TestTheBillNamesTheImageAndItsFiles(t *testing.T) {
 	b, _ := bill(t, built(t))
 	want := cdx.Component{
 		BOMRef: "image", Type: cdx.ComponentTypeContainer, Name: "example.org/ship", Version: "v1.2.3",
-		PackageURL: "pkg:oci/ship@sha256%3A0123?arch=arm64",
+		PackageURL: "pkg:oci/ship@sha256%3A0123?arch=arm64&repository_url=example.org/ship",
 	}
 	if image := *b.Metadata.Component; image != want {
 		t.Errorf("it is of %+v, want %+v", image, want)

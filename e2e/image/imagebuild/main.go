@@ -51,7 +51,7 @@ const folder = "out/image"
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("imagebuild", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	name := flags.String("name", "ebbtide", "what the image is called, without its tag, which is the version")
+	name := flags.String("name", "ghcr.io/ebbtide/ebbtide", "what the image is called, without its tag, which is the version")
 	version := flags.String("version", "unknown", "what the programs say to --version")
 	revision := flags.String("revision", "unknown", "the commit that they are built from")
 	created := flags.Int64("created", 0, "the image's age, in seconds since 1970 (SOURCE_DATE_EPOCH)")

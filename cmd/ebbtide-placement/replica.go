@@ -127,7 +127,7 @@ func (b *builder) addPlacing() error {
 	if b.config.Mode == AdmissionPolicy {
 		b.memory.OnPolicies = keeper.Want
 		b.auditor.WhileLeading = map[string]func(context.Context) error{name: keeper.Run}
-		b.auditor.KeepPending = true
+		b.auditor.Rendered = true
 		b.checks[name] = keeper.Ready
 		return nil
 	}

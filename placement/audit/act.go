@@ -32,7 +32,7 @@ func (r *Runner) act(ctx context.Context, found Findings) {
 			}
 		}
 	}
-	if r.KeepPending {
+	if r.Rendered {
 		return
 	}
 	for _, readmission := range found.Readmit[:min(len(found.Readmit), maxReadmissions)] {

@@ -22,6 +22,9 @@ type View struct {
 	Namespaces map[string]placement.Namespace
 	Nodes      []*corev1.Node
 	Pods       []*corev1.Pod
+	// Rendered is true where an admission policy places the pods that are to come, which
+	// acts by some of the policies and knows no node; see [placement.Render].
+	Rendered bool
 }
 
 func (v View) namespace(name string) placement.Namespace {
@@ -85,6 +88,8 @@ type auditor struct {
 	memory Memory
 
 	policies placement.Policies
+	// placing are those of them by which pods that are created now are placed.
+	placing  placement.Policies
 	rejected map[string]error
 	// specs are found by policy name.
 	specs map[string]*v1alpha1.PlacementPolicySpec
@@ -118,6 +123,9 @@ func newAuditor(view View, rules placement.Rules, now time.Time, before Memory) 
 	}
 	var rejections []placement.Rejection
 	a.policies, rejections = placement.Compile(view.Policies)
+	if a.placing = a.policies; view.Rendered {
+		a.placing = placement.Render(a.policies, rules, placement.RenderOptions{}).InForce
+	}
 	for _, rejection := range rejections {
 		a.rejected[rejection.Policy] = rejection.Err
 	}

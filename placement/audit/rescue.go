@@ -83,15 +83,28 @@ func (a *auditor) movable(pod *corev1.Pod) bool {
 func (a *auditor) hasPlace(pod *corev1.Pod) bool {
 	anew := *pod // nothing below it is changed
 	anew.Spec.NodeName = ""
-	decision := placement.Decide(&anew, a.view.namespace(pod.Namespace), a.policies, a.rules, a.all)
+	decision := a.decideAnew(&anew)
 	switch decision.Outcome {
 	case placement.PlacedRequired, placement.PlacedPreferred:
 	case placement.Unchanged:
-		return false // the author chose spot, or said what cannot be met
+		return false // the author chose spot, or said what cannot be met, or nobody would place it
 	}
 	// A workload whose pod found no room a moment ago would only be moved back.
 	if decision.Reason == placement.PendingBefore {
 		return false
 	}
 	return a.all.LongLivedNodes(decision.Apply(&anew), 1) > 0
+}
+
+// decideAnew is what would become of the pod if it were created now.
+func (a *auditor) decideAnew(pod *corev1.Pod) placement.Decision {
+	namespace := a.view.namespace(pod.Namespace)
+	switch {
+	case !a.view.Rendered:
+		return placement.Decide(pod, namespace, a.placing, a.rules, a.all)
+	case len(a.placing.Governing(pod, namespace)) == 0:
+		// The pod's own annotation asks for the mode Auto, which is not rendered.
+		return placement.Decision{Outcome: placement.Unchanged, Reason: placement.NoPolicy}
+	}
+	return placement.Decide(pod, namespace, a.placing, a.rules, nil)
 }

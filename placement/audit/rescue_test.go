@@ -14,6 +14,8 @@ import (
 
 const rescuing = "{rescue: true, match: {podSelector: {matchLabels: {app: dns}}}}"
 
+func rendered(_ *testing.T, v *View) { v.Rendered = true }
+
 func TestAPodIsRescued(t *testing.T) {
 	t.Parallel()
 	change := func(with func(*corev1.Pod)) func(*testing.T, *View) {
@@ -79,6 +81,19 @@ func TestAPodIsRescued(t *testing.T) {
 				Policy: "dns", Outcome: placement.PlacedPreferred, Reason: placement.PendingBefore,
 			}.String()}
 		}, false},
+		// Its replacement would come to any node, and it would be disturbed again and again.
+		"and not where an admission policy would not place its replacement": {rescuing, rendered, false},
+		"nor where that is for its own annotation alone": {rescuing, func(t *testing.T, v *View) {
+			t.Helper()
+			rendered(t, v)
+			v.Pods[0].Annotations = map[string]string{placement.OverrideAnnotation: placement.OverrideLongLived}
+		}, false},
+		"where an admission policy requires long-lived nodes": {
+			"{rescue: true, mode: Required, match: {podSelector: {matchLabels: {app: dns}}}}", rendered, true,
+		},
+		"and where it knows that their number grows": {
+			"{rescue: true, longLivedPool: Autoscaled, match: {podSelector: {matchLabels: {app: dns}}}}", rendered, true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

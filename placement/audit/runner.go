@@ -57,10 +57,11 @@ type Runner struct {
 	// OnPending, if not nil, is told that [Runner.LatelyPending] lists others than before.
 	// It must not block, and may call LatelyPending.
 	OnPending func()
-	// KeepPending lets pods wait for as long as they wait: it is for a program whose pods
-	// are placed without the memory of who waited, so that those that are made in the
-	// place of deleted ones would wait as long.
-	KeepPending bool
+	// Rendered is for a program whose pods an admission policy places, without the nodes
+	// and without the memory of who waited. Pods wait for as long as they wait: those that
+	// are made in the place of deleted ones would wait as long. And only those are rescued
+	// whose replacements are placed.
+	Rendered bool
 	// Period is the time between two audits; 0 is five seconds.
 	Period time.Duration
 	// Now is the clock that is held against the API server's times; nil is time.Now.
@@ -159,6 +160,7 @@ func (r *Runner) auditOnce(ctx context.Context) (Findings, error) {
 	if err != nil {
 		return Findings{}, err
 	}
+	view.Rendered = r.Rendered
 	r.mu.Lock()
 	before := r.memory
 	found := Audit(view, r.Rules, r.now(), before)

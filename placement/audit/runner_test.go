@@ -53,7 +53,7 @@ func TestItIsToldOnceThatOthersThanBeforeWaitInVain(t *testing.T) {
 func TestPodsAreLeftWaitingWhereItIsInVainToDeleteThem(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	runner := &Runner{Cluster: inVain(t), Metrics: NewMetrics(registry), KeepPending: true, Now: func() time.Time { return noon }}
+	runner := &Runner{Cluster: inVain(t), Metrics: NewMetrics(registry), Rendered: true, Now: func() time.Time { return noon }}
 	var found Findings
 	for range 2 {
 		var err error

@@ -35,6 +35,7 @@ demo: ## A spot notice empties a node of a real Kubernetes, before your eyes.
 	CGO_ENABLED=0 $(GO) run ./demo
 
 test: ## Run every test, on a real control plane where that matters.
+	CGO_ENABLED=0 $(GO) -C tools test ./...
 	$(GO) test -race -p $(TEST_PACKAGES_AT_ONCE) -timeout $(TEST_TIMEOUT) ./...
 
 check: lint vet tidy generated chart rules house ## Everything short of the tests: format, lint, vet, modules, generated files, chart, alerts, house rules.

@@ -36,6 +36,10 @@ By hand, on a machine that the API server can call, here 192.0.2.7 (it places th
   echo 'webhook: {url: "https://192.0.2.7:10250"}' > placement.yaml
   ebbtide-placement --config placement.yaml --namespace ebbtide --kubeconfig ~/.kube/config --log-format text
 
+When it has ended for good, so that nobody is asked in vain about each pod:
+
+  kubectl delete mutatingwebhookconfiguration %[9]s
+
 Flags (each wins over the file):
   --config FILE             a YAML file; without one every field has its default
   --kubeconfig FILE         how to reach the API server (default: the pod's service account)
@@ -103,5 +107,5 @@ func usageText() string {
 	return fmt.Sprintf(usage, config.Listen, config.Webhook.Listen,
 		strings.Join(settings.LogLevels, ", "), config.Log.Level,
 		strings.Join(settings.LogFormats, " or "), config.Log.Format,
-		config.Certificate.Secret, settings.Indented(config.file()))
+		config.Certificate.Secret, settings.Indented(config.file()), config.Webhook.Configuration)
 }

@@ -23,7 +23,8 @@ type Moved string
 
 // The ends of a rescue.
 const (
-	// HandedOver: its replacement was Ready on a long-lived node before it was evicted.
+	// HandedOver: its replacement was Ready on a long-lived node before it was evicted. Of
+	// a hand-over that a leader before this one began, the node is not known.
 	HandedOver Moved = "HandedOver"
 	// Evicted: it was evicted, and its replacement was bound to a long-lived node.
 	Evicted Moved = "Evicted"

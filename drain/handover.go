@@ -48,7 +48,8 @@ func PolicyFor(pod *corev1.Pod, fallback HandOverPolicy) HandOverPolicy {
 }
 
 // HandOver is what a pod that is handed over carries: all that is needed to wait
-// for its replacement, and to give it back.
+// for its replacement, and to give it back. The order of the fields is part of the
+// format: the chart's admission policies read the beginning of its JSON.
 type HandOver struct {
 	// Hash is the pod-template-hash that was taken off.
 	Hash string `json:"hash"`

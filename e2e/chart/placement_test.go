@@ -103,10 +103,11 @@ func TestPlacementIsRefusedNothingWhereItRendersAdmissionPolicies(t *testing.T) 
 	l := lab.New(t)
 	p := newPlacement(t, l, placementrun.AdmissionPolicy)
 	p.start(t)
-	// system-critical is the one policy of the chart's that needs no look at the nodes.
-	await(t, "the admission policy to be in force", 2*time.Minute, func(ctx context.Context) bool {
-		return meta.IsStatusConditionTrue(p.policy(ctx, "system-critical").Status.Conditions, v1alpha1.ConditionRendered)
-	})
+	for _, name := range []string{"dns", "ingress-nginx", "system-critical"} {
+		await(t, "policy "+name+" to be in force", 2*time.Minute, func(ctx context.Context) bool {
+			return meta.IsStatusConditionTrue(p.policy(ctx, name).Status.Conditions, v1alpha1.ConditionRendered)
+		})
+	}
 	await(t, "the binding", time.Minute, func(ctx context.Context) bool {
 		_, err := l.Client().AdmissionregistrationV1().MutatingAdmissionPolicyBindings().Get(ctx, "ebbtide-placement", metav1.GetOptions{})
 		return err == nil

@@ -85,7 +85,7 @@ rules: $(PROMTOOL) ## The alerts of the chart: promtool's check, and their tests
 house: ## The rules of the house that no linter knows.
 	$(GO) test .
 
-bench: ## Ebbtide beside kubectl drain, in figures (35 minutes; go run ./bench --help for parts of it).
+bench: ## Ebbtide beside kubectl drain, in figures (40 minutes; go run ./bench --help for parts of it).
 	CGO_ENABLED=0 $(GO) run ./bench
 
 # Its tests hide behind a build tag, so that ./... needs neither root nor Linux.

@@ -71,8 +71,9 @@ type block struct {
 
 // admission measures what placement adds to the creation of a pod. The ways take turns,
 // block by block, in one cluster; each run begins with another of them, so that none is
-// always the first. The clients keep a pace: when each creates as fast as it can, a small
-// machine is busy throughout, and a time is the work of all clients' pods, not of one.
+// always the first. Each client creates as fast as it can, unless it is to keep a pace: then
+// a time is what one pod costs, where else a small machine is busy throughout, and a time
+// is the work of all clients' pods.
 func (b *bench) admission(ctx context.Context) error {
 	site, err := b.openSite(ctx)
 	if err != nil {

@@ -90,8 +90,8 @@ func (b *bench) parse(args []string) (out string, err error) {
 	flags.IntVar(&b.runs, "runs", 50, "f: notices")
 	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do")
 	flags.IntVar(&b.creates, "creates", 100, "admission: pods of a block")
-	flags.DurationVar(&b.pace, "pace", 200*time.Millisecond, "admission: time between two pods of each client; 0: each as fast as it can, "+
-		"which keeps a small machine so busy that a time is the work of all clients' pods")
+	flags.DurationVar(&b.pace, "pace", 0, "admission: time between two pods of each client; 0: each as fast as it can, "+
+		"which keeps a small machine so busy that a time is the work of all clients' pods: 200ms is a rollout's pace")
 	flags.BoolVar(&b.large, "large", false, "admission: pods of 10 KiB with an affinity of their own in the place of typical ones of 2 KiB")
 	flags.IntVar(&b.blocks, "blocks", 5, "admission: blocks of each way, in turn")
 	flags.DurationVar(&b.rotateFor, "rotate", 3*time.Minute, "rotation: how long certificates change")

@@ -98,7 +98,7 @@ func (b *builder) addAuditor() error {
 			LockConfig: resourcelock.ResourceLockConfig{Identity: b.config.Instance},
 		},
 		Events:  broadcaster.NewRecorder(scheme.Scheme, webhook.Reporter),
-		Metrics: audit.NewMetrics(b.registry), Log: b.log,
+		Metrics: audit.NewMetrics(b.registry), Log: b.log, OwnNamespace: b.config.Namespace,
 	}
 	b.memory.LatelyPending, b.auditor.OnPending = b.auditor.LatelyPending, b.memory.Refresh
 	b.checks["audit"] = b.auditor.Ready

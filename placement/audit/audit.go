@@ -25,6 +25,10 @@ type View struct {
 	// Rendered is true where an admission policy places the pods that are to come, which
 	// acts by some of the policies and knows no node; see [placement.Render].
 	Rendered bool
+	// OwnNamespace is where the program itself runs: neither the webhook nor an admission
+	// policy places the pods there, unless it is kube-system. Empty is not known, or
+	// nowhere.
+	OwnNamespace string
 }
 
 func (v View) namespace(name string) placement.Namespace {

@@ -99,7 +99,9 @@ func (a *auditor) hasPlace(pod *corev1.Pod) bool {
 // decideAnew is what would become of the pod if it were created now.
 func (a *auditor) decideAnew(pod *corev1.Pod) placement.Decision {
 	namespace := a.view.namespace(pod.Namespace)
-	switch {
+	switch own := a.view.OwnNamespace; {
+	case pod.Namespace == own && own != metav1.NamespaceSystem:
+		return placement.Decision{Outcome: placement.Unchanged, Reason: placement.NoPolicy}
 	case !a.view.Rendered:
 		return placement.Decide(pod, namespace, a.placing, a.rules, a.all)
 	case len(a.placing.Governing(pod, namespace)) == 0:

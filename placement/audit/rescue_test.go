@@ -16,6 +16,11 @@ const rescuing = "{rescue: true, match: {podSelector: {matchLabels: {app: dns}}}
 
 func rendered(_ *testing.T, v *View) { v.Rendered = true }
 
+// at puts the pod into a namespace, and the program into its own.
+func at(namespace, own string) func(*testing.T, *View) {
+	return func(_ *testing.T, v *View) { v.Pods[0].Namespace, v.OwnNamespace = namespace, own }
+}
+
 func TestAPodIsRescued(t *testing.T) {
 	t.Parallel()
 	change := func(with func(*corev1.Pod)) func(*testing.T, *View) {
@@ -94,6 +99,23 @@ func TestAPodIsRescued(t *testing.T) {
 		"and where it knows that their number grows": {
 			"{rescue: true, longLivedPool: Autoscaled, match: {podSelector: {matchLabels: {app: dns}}}}", rendered, true,
 		},
+		// Nobody places pods there, so that its replacement would come to any node.
+		"and not in the program's own namespace": {rescuing, at("ebbtide", "ebbtide"), false},
+		"nor there where an admission policy places pods": {
+			"{rescue: true, mode: Required, match: {podSelector: {matchLabels: {app: dns}}}}",
+			func(t *testing.T, v *View) {
+				t.Helper()
+				rendered(t, v)
+				at("ebbtide", "ebbtide")(t, v)
+			}, false,
+		},
+		"beside the program's own namespace":               {rescuing, at("shop", "ebbtide"), true},
+		"in the program's own, where that is the system's": {rescuing, at("kube-system", "kube-system"), true},
+		"in the program's own, to the end, when a leader before has begun": {rescuing, func(t *testing.T, v *View) {
+			t.Helper()
+			handedOver(v.Pods[0], HandOverNotice)
+			at("ebbtide", "ebbtide")(t, v)
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

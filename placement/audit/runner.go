@@ -62,6 +62,8 @@ type Runner struct {
 	// are made in the place of deleted ones would wait as long. And only those are rescued
 	// whose replacements are placed.
 	Rendered bool
+	// OwnNamespace is the namespace of the program's own pods; see [View].
+	OwnNamespace string
 	// Period is the time between two audits; 0 is five seconds.
 	Period time.Duration
 	// Now is the clock that is held against the API server's times; nil is time.Now.
@@ -160,7 +162,7 @@ func (r *Runner) auditOnce(ctx context.Context) (Findings, error) {
 	if err != nil {
 		return Findings{}, err
 	}
-	view.Rendered = r.Rendered
+	view.Rendered, view.OwnNamespace = r.Rendered, r.OwnNamespace
 	r.mu.Lock()
 	before := r.memory
 	found := Audit(view, r.Rules, r.now(), before)

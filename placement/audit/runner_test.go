@@ -73,3 +73,23 @@ func TestPodsAreLeftWaitingWhereItIsInVainToDeleteThem(t *testing.T) {
 		}
 	}
 }
+
+func TestARunnerRescuesNothingInItsOwnNamespace(t *testing.T) {
+	t.Parallel()
+	cluster := still{View{
+		Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", rescuing)},
+		Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", steady)},
+		Pods:     []*corev1.Pod{running(t, "a", "spot-1")},
+	}}
+	cluster.view.Pods[0].Namespace = "ebbtide"
+	for own, want := range map[string]bool{"": true, "elsewhere": true, "ebbtide": false} {
+		runner := &Runner{Cluster: cluster, OwnNamespace: own, Metrics: NewMetrics(prometheus.NewRegistry())}
+		found, err := runner.auditOnce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := found.Rescue != nil; got != want {
+			t.Errorf("with its own namespace %q a rescue of a pod in ebbtide is begun: %t, want %t", own, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,11 @@ const FieldManager = "ebbtide-auditor"
 // later, and a mistake should be seen before it is everywhere; but two hundred pods that
 // wait together should all run before they have waited for a minute and a half.
 const maxReadmissions = 50
+
+// callTimeout bounds one request of [Runner.act]. The API server may go on renewing the
+// lease while another request hangs, on an admission webhook for one, and meanwhile the
+// leader would do nothing else.
+const callTimeout = 10 * time.Second
 
 // act does what findings ask for but the rescue. What fails is found again.
 func (r *Runner) act(ctx context.Context, found Findings) {
@@ -43,6 +49,8 @@ func (r *Runner) act(ctx context.Context, found Findings) {
 // say writes the status of a policy. Server-side apply leaves the conditions of others
 // alone, and takes away what we said before and do not say any more.
 func (r *Runner) say(ctx context.Context, finding *PolicyFinding) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&finding.Status)
 	if err != nil {
 		return fmt.Errorf("encoding the status of policy %q: %w", finding.Name, err)
@@ -79,6 +87,8 @@ func (r *Runner) tellTurn(policy *unstructured.Unstructured, finding *PolicyFind
 // readmit deletes a pod that waits in vain. The resourceVersion is the one that was
 // judged: a pod that the scheduler has bound since is another case.
 func (r *Runner) readmit(ctx context.Context, readmission Readmission) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	pod := readmission.Pod
 	err := r.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion},

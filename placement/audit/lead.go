@@ -79,14 +79,20 @@ func (r *Runner) hear(ctx context.Context, moved rescued) {
 	r.Metrics.rescues[moved.end].Inc()
 	pod := moved.Pod
 	if moved.end.OK() {
+		if moved.end != AlreadyGone { // of where its replacement came to that says nothing
+			r.mu.Lock()
+			r.memory = r.memory.Rescued(pod)
+			r.mu.Unlock()
+		}
 		r.Log.InfoContext(ctx, "Rescued pod", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end)
 		r.Events.Eventf(pod, nil, corev1.EventTypeNormal, "Rescued", "Rescue", "moved off spot node %q (%s)", pod.Spec.NodeName, moved.end)
 		return
 	}
 	r.mu.Lock()
-	r.memory = r.memory.Failed(pod, r.now())
+	memory, pause := r.memory.Failed(pod, moved.end, r.now())
+	r.memory = memory
 	r.mu.Unlock()
 	r.Log.WarnContext(ctx, "Left pod on its spot node", "pod", key(pod), "node", pod.Spec.NodeName, "policy", moved.Policy, "outcome", moved.end, "err", moved.err)
 	r.Events.Eventf(pod, nil, corev1.EventTypeWarning, "RescueFailed", "Rescue",
-		"not moved off spot node %q (%s); tried again in %s", pod.Spec.NodeName, moved.end, workloadPause)
+		"not moved off spot node %q (%s); tried again in %s", pod.Spec.NodeName, moved.end, pause)
 }

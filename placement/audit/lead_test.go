@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -175,4 +177,28 @@ func TestATermEndsWhenItsWorkHas(t *testing.T) {
 			t.Errorf("it returns after %s, want %s", took, lingers+tidiesUp)
 		}
 	})
+}
+
+func TestALeaderSaysWhenItTriesAgainAndForgetsWhatWentWrongOnceAPodIsMoved(t *testing.T) {
+	t.Parallel()
+	recorder := events.NewFakeRecorder(1)
+	runner := elected(&lease{}, "a", nil)
+	runner.Events = recorder
+	stranded := Rescue{Pod: running(t, "a", "spot-1"), Policy: "dns"}
+	for i, told := range []struct {
+		end  Moved
+		want string
+	}{
+		{OnSpotAgain, "tried again in 10m0s"},
+		{OnSpotAgain, "tried again in 20m0s"},
+		{AlreadyGone, "(AlreadyGone)"},
+		{NoReplacement, "tried again in 40m0s"},
+		{Evicted, "(Evicted)"},
+		{OnSpotAgain, "tried again in 10m0s"},
+	} {
+		runner.hear(t.Context(), rescued{Rescue: stranded, end: told.end})
+		if got := <-recorder.Events; !strings.HasSuffix(got, told.want) {
+			t.Errorf("of rescue %d it says %q, want %q", i+1, got, told.want)
+		}
+	}
 }

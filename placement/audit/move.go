@@ -49,6 +49,9 @@ var moves = []Moved{HandedOver, Evicted, AlreadyGone, BudgetClosed, Postponed, N
 // OK says whether nothing went wrong, so that the next pod may be moved at once.
 func (m Moved) OK() bool { return m == HandedOver || m == Evicted || m == AlreadyGone }
 
+// disturbed says whether a pod was evicted, or another made beside it, for nothing.
+func (m Moved) disturbed() bool { return m == NoReplacement || m == OnSpotAgain }
+
 const (
 	// moveTimeout is how long a replacement may take: an image is pulled, a volume
 	// comes along.

@@ -53,10 +53,7 @@ func begun(pod *corev1.Pod) bool {
 // lately failed.
 func (a *auditor) untouched(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil {
-		return false
-	}
-	if _, paused := a.memory.paused[owner.UID]; paused {
+	if owner == nil || a.memory.paused(owner.UID, a.now) {
 		return false
 	}
 	return !slices.ContainsFunc(a.nodes[pod.Spec.NodeName].Spec.Taints, func(taint corev1.Taint) bool {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -168,7 +169,7 @@ func TestAfterAFailedRescueThereIsAPause(t *testing.T) {
 		Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", steady)},
 		Pods:     []*corev1.Pod{running(t, "dns", "spot-1"), other},
 	}
-	memory := Memory{}.Failed(view.Pods[0], noon)
+	memory, _ := Memory{}.Failed(view.Pods[0], BudgetClosed, noon)
 	for after, want := range map[time.Duration]string{
 		0: "", failurePause - time.Second: "", failurePause: "other", workloadPause - time.Second: "other", workloadPause: "dns",
 	} {
@@ -178,6 +179,95 @@ func TestAfterAFailedRescueThereIsAPause(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("after %s it rescues %q, want %q", after, got, want)
+		}
+	}
+}
+
+func TestAWorkloadIsLeftAloneForLongerEachTimeThatItWasDisturbedForNothing(t *testing.T) {
+	t.Parallel()
+	const soon = time.Minute // after its pause it is tried again
+	for name, c := range map[string]struct {
+		ends []Moved
+		want []time.Duration // after each of them
+	}{
+		"up to some hours": {
+			slices.Repeat([]Moved{OnSpotAgain}, 7),
+			[]time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute, 80 * time.Minute, 160 * time.Minute, 4 * time.Hour, 4 * time.Hour},
+		},
+		"whichever way": {
+			[]Moved{NoReplacement, OnSpotAgain, NoReplacement},
+			[]time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute},
+		},
+		"and as long as ever when it was left in peace": {
+			[]Moved{BudgetClosed, Postponed, Failed, BudgetClosed},
+			slices.Repeat([]time.Duration{10 * time.Minute}, 4),
+		},
+		"which does not make up for it": {
+			[]Moved{OnSpotAgain, OnSpotAgain, BudgetClosed, OnSpotAgain},
+			[]time.Duration{10 * time.Minute, 20 * time.Minute, 10 * time.Minute, 40 * time.Minute},
+		},
+		"until it is moved": {
+			[]Moved{OnSpotAgain, OnSpotAgain, Evicted, OnSpotAgain},
+			[]time.Duration{10 * time.Minute, 20 * time.Minute, 0, 10 * time.Minute},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stranded := running(t, "a", "spot-1")
+			view := View{
+				Policies: []v1alpha1.PlacementPolicy{policy(t, "dns", rescuing)},
+				Nodes:    []*corev1.Node{node(t, "spot-1", spot), node(t, "steady-1", steady)},
+				Pods:     []*corev1.Pod{stranded},
+			}
+			now, memory := noon, Memory{}
+			for i, end := range c.ends {
+				if end.OK() {
+					memory = memory.Rescued(stranded)
+					continue
+				}
+				var pause time.Duration
+				memory, pause = memory.Failed(stranded, end, now)
+				if pause != c.want[i] {
+					t.Fatalf("after %v the pause is %s, want %s", c.ends[:i+1], pause, c.want[i])
+				}
+				early := Audit(view, placement.Rules{}, now.Add(pause-time.Second), memory)
+				if early.Rescue != nil {
+					t.Fatalf("after %v it is moved before the pause of %s is over", c.ends[:i+1], pause)
+				}
+				now = now.Add(pause + soon)
+				late := Audit(view, placement.Rules{}, now, early.Memory)
+				if late.Rescue == nil {
+					t.Fatalf("after %v it is not moved when the pause of %s is over", c.ends[:i+1], pause)
+				}
+				memory = late.Memory
+			}
+		})
+	}
+}
+
+func TestAPodThatALeaderBeforeHandedOverIsNotLeftSoForHours(t *testing.T) {
+	t.Parallel()
+	begun, memory := running(t, "a", "spot-1"), Memory{}
+	handedOver(begun, HandOverNotice)
+	for try := range 5 {
+		var pause time.Duration
+		if memory, pause = memory.Failed(begun, NoReplacement, noon); pause != workloadPause {
+			t.Errorf("after try %d the pause is %s, want %s", try+1, pause, workloadPause)
+		}
+	}
+}
+
+func TestWhatWentWrongWithAWorkloadIsForgottenInTheEnd(t *testing.T) {
+	t.Parallel()
+	stranded := running(t, "a", "spot-1")
+	memory, first := Memory{}.Failed(stranded, OnSpotAgain, noon)
+	for after, want := range map[time.Duration]time.Duration{
+		first + longestPause - time.Second: 2 * workloadPause, first + longestPause: workloadPause,
+	} {
+		now := noon.Add(after)
+		learned := Audit(View{}, placement.Rules{}, now, memory).Memory
+		if _, pause := learned.Failed(stranded, OnSpotAgain, now); pause != want {
+			t.Errorf("after %s the next pause is %s, want %s", after, pause, want)
 		}
 	}
 }

@@ -102,6 +102,6 @@ func trimPod(object any) (any, error) {
 func trimContainers(containers []corev1.Container) {
 	for i := range containers {
 		c := &containers[i]
-		*c = corev1.Container{Name: c.Name, Resources: c.Resources, RestartPolicy: c.RestartPolicy, Ports: c.Ports}
+		*c = corev1.Container{Name: c.Name, Resources: c.Resources, RestartPolicy: c.RestartPolicy}
 	}
 }

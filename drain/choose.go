@@ -31,6 +31,9 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 	systemGone := r.gone(func(p *progress) bool { return p.Class != Daemon })
 	next = far(now)
 	for _, p := range r.moves {
+		if p.gentle && p.phase == waiting {
+			next = earliest(next, p.limit()) // it is spared then, due or not
+		}
 		due := p.due(othersGone, systemGone, now)
 		if due.After(now) {
 			next = earliest(next, due)
@@ -39,7 +42,7 @@ func (r *run) choose(now time.Time) (chosen *progress, next time.Time) {
 		if !p.late(now) {
 			// One that is held up now is looked at again when it is late: it is
 			// held up by nothing then, whether or not a call has ended.
-			next = earliest(next, p.ForceAt)
+			next = earliest(next, p.limit())
 			if opens := latest(r.blindUntil, p.opens(now)); opens.After(now) {
 				next = earliest(next, opens)
 				continue

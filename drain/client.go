@@ -216,6 +216,23 @@ func (c *Client) Announce(ctx context.Context, pod PodRef, deadline time.Time) e
 	return nil
 }
 
+// withdraw takes back from the pod the moment that [Client.Announce] told it; a pod
+// that is not known to carry one needs nothing. What its author had written there is
+// not known any more: any value asks.
+func (c *Client) withdraw(ctx context.Context, pod *corev1.Pod) error {
+	told, asked := pod.Annotations[DeadlineAnnotation]
+	if _, err := time.Parse(time.RFC3339, told); !asked || err != nil || pod.DeletionTimestamp != nil {
+		return nil //nolint:nilerr // another value is not ours
+	}
+	err := c.patchPod(ctx, refOf(pod), "", map[string]any{"metadata": map[string]any{
+		"uid": pod.UID, "annotations": map[string]string{DeadlineAnnotation: ""},
+	}})
+	if err = ignoreNotFound(err); err != nil {
+		return fmt.Errorf("withdrawing the deadline from pod %q: %w", refOf(pod), err)
+	}
+	return nil
+}
+
 // MarkDisrupted sets the DisruptionTarget condition that an eviction would have
 // set, so that a Job's podFailurePolicy does not count a deletion as the
 // application's failure. reason is in CamelCase.

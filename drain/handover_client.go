@@ -206,7 +206,8 @@ func (c *Client) Successor(notice string) Successor { return NewHandOvers(c, not
 
 // takeBack gives every pod of the node that is handed over back to its
 // ReplicaSet, and those that were taken back their own deletion cost: what is left
-// of a drain that is over. A pod whose ReplicaSet would not keep it is evicted,
+// of a drain that is over. Those that were told the deadline are told that there is
+// none any more. A pod whose ReplicaSet would not keep it is evicted,
 // within its budget. One request, and some for each pod; it goes on after a failure
 // and returns all of them.
 func (c *Client) takeBack(ctx context.Context) error {
@@ -237,6 +238,7 @@ func (c *Client) takeBack(ctx context.Context) error {
 		if handed || isDear(&pods.Items[i]) {
 			errs = append(errs, c.restoreCost(ctx, refOf(&pods.Items[i])))
 		}
+		errs = append(errs, c.withdraw(ctx, &pods.Items[i]))
 	}
 	return errors.Join(errs...)
 }

@@ -70,7 +70,7 @@ const (
 )
 
 // Move carries out plan until every pod of it has an outcome, or until the
-// countdown gives up on the rest, or ctx ends. It takes the plan that was made
+// countdown gives up on the rest, or ctx ends; see [ErrTakenOver] for that. It takes the plan that was made
 // from feed's snapshot; cordoned is closed when no further pod should be bound.
 // It returns the plan with the pods that joined it and one outcome for each of
 // its moves, in the same order.
@@ -103,6 +103,7 @@ func (m *Mover) Move(
 			// loop, and another event may be taken before tightened is.
 			r.tighten(budget, now)
 		}
+		r.spare(now)
 		if ctx.Err() != nil || r.finished(now) || !now.Before(budget.GiveUpAt()) {
 			return r.end(ctx, budget)
 		}
@@ -175,6 +176,7 @@ func (r *run) add(move Move) {
 		p.pod, _ = r.Pods(move.UID)
 	}
 	p.handOver, p.lot = r.handOverFor(p.pod), r.spread(idle)
+	p.gentle = r.Policy.Gentle
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
 }

@@ -20,6 +20,10 @@ type Policy struct {
 	// HandOver says when pods of a Deployment are replaced before they go; empty
 	// is HandOverWhenBlocked.
 	HandOver HandOverPolicy
+	// Gentle never passes a disruption budget and never shortens a grace: a pod that
+	// cannot leave in that way and in time is left where it is, with the path
+	// [Spared]. For drains of a machine that lives on.
+	Gentle bool
 }
 
 // Action is what the plan does with a pod.

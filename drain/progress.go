@@ -46,6 +46,8 @@ type progress struct {
 	stopHanding context.CancelFunc
 	// never is set once no waiting can open the pod's budget.
 	never bool
+	// gentle is [Policy.Gentle].
+	gentle bool
 	// last is what the last call sent; lost is what an earlier one sent whose
 	// reply never came, nil when there is none or it is known to have failed.
 	last sent
@@ -136,8 +138,11 @@ func (p *progress) before(other *progress, now time.Time) bool {
 	return (p.late(now) || p.out.Tries > 0) && p.ForceAt.Before(other.ForceAt)
 }
 
-// late says whether the pod's latest moment has come.
-func (p *progress) late(now time.Time) bool { return p.hopeless() || !now.Before(p.ForceAt) }
+// late says whether the pod's latest moment has come. Nothing is late in a gentle
+// drain: what it cannot do in time it leaves undone.
+func (p *progress) late(now time.Time) bool {
+	return !p.gentle && (p.hopeless() || !now.Before(p.ForceAt))
+}
 
 // hopeless says whether no waiting can make an eviction pass: the eviction API
 // refuses a pod that two budgets cover, always.
@@ -146,7 +151,7 @@ func (p *progress) hopeless() bool { return p.never || len(p.guards) > 1 }
 // mustForce says whether the next call is a deletion. Even a late pod is
 // evicted first, once: where its budget is open that keeps the books right.
 func (p *progress) mustForce(now time.Time) bool {
-	return p.hopeless() || p.late(now) && p.out.Tries > 0
+	return !p.gentle && p.hopeless() || p.late(now) && p.out.Tries > 0
 }
 
 // patience is how long an eviction may take: not past the pod's latest moment,
@@ -344,6 +349,8 @@ func (p *progress) end(calledOff bool) {
 	case p.phase == done:
 	case calledOff:
 		p.phase, p.out.Path = done, CalledOff
+	case p.gentle && p.phase != told:
+		p.spare()
 	default:
 		p.phase, p.out.Path = done, Lost
 	}

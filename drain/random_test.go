@@ -160,6 +160,8 @@ func checkTrue(t *testing.T, cluster *cluster, out PodOutcome) {
 		if r.verb != "" && r.verb != "others" {
 			t.Errorf("pod %q went because of our %s: %+v", out.PodRef, r.verb, out)
 		}
+	case Spared:
+		t.Errorf("pod %q was spared by a drain that is not gentle", out.PodRef)
 	case CalledOff:
 		t.Errorf("pod %q was called off by nobody", out.PodRef)
 	}

@@ -40,10 +40,13 @@ const (
 	Lost Path = "Lost"
 	// CalledOff: still on the node when the drain was called off.
 	CalledOff Path = "CalledOff"
+	// Spared: left where it is by a gentle drain, because it could not leave within
+	// its budget and with all of its own grace; see [Policy.Gentle].
+	Spared Path = "Spared"
 )
 
 // Paths lists every path, for metrics that are born at zero.
-var Paths = []Path{Evicted, HandedOver, Clamped, Forced, Finished, AlreadyGone, Lost, CalledOff}
+var Paths = []Path{Evicted, HandedOver, Clamped, Forced, Finished, AlreadyGone, Lost, CalledOff, Spared}
 
 // PodOutcome says what became of one planned pod.
 type PodOutcome struct {
@@ -102,7 +105,7 @@ type Report struct {
 
 // Complete says whether every pod that had to leave is known to have left.
 func (r Report) Complete() bool {
-	return r.Unread == "" && r.Count(Lost)+r.Count(CalledOff) == 0
+	return r.Unread == "" && r.Count(Lost)+r.Count(CalledOff)+r.Count(Spared) == 0
 }
 
 // Count returns how many pods took path.

@@ -2,6 +2,8 @@ package drain
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -115,10 +117,18 @@ func (r *run) hearHandOver(result handedOver, now time.Time) {
 	r.Log.Info("Hand-over ended", "pod", p.String(), "handOver", p.out.HandOver, "why", result.why, "err", result.err)
 }
 
+// ErrTakenOver is the cause of the end of a drain's context where another drain of the
+// same node goes on from where that one is: pods that are handed over stay so. It is a
+// kind of context.Canceled.
+var ErrTakenOver = fmt.Errorf("another drain of the node took over: %w", context.Canceled)
+
 // giveBack takes back, side by side, every pod whose drain was called off and that
 // may be handed over: a hand-over that came to nothing as far as anybody knows may
 // have been carried out all the same, its reply being lost.
 func (r *run) giveBack(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), ErrTakenOver) {
+		return
+	}
 	for _, p := range r.moves {
 		if p.out.Path == CalledOff && (p.hand != untried || !p.handAgain.IsZero()) {
 			r.calls.Go(func() { r.takeBack(ctx, p.PodRef) })

@@ -72,6 +72,11 @@ type Agent struct {
 	Health      *Health
 	Metrics     *Metrics
 	Log         *slog.Logger
+	// Drills takes orders for drills; nil takes none.
+	Drills *Drills
+
+	// drill takes notes of a drill; nil in a real drain.
+	drill *DrillRun
 }
 
 const (
@@ -106,6 +111,9 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	report.Cordon = cordon.end()
 	count.reported(report)
 	a.report(ctx, notice, report)
+	if a.drill != nil {
+		stop() // the machine lives on, and its node is to be put back
+	}
 	exclusion.end()
 }
 
@@ -122,6 +130,7 @@ func (a *Agent) plan(
 	plan := drain.NewPlan(a.Node.Name(), pods, budget, a.Policy)
 	a.Log.Info("Planned drain", "notice", notice.ID, "deadline", plan.Deadline,
 		"reserveSeconds", plan.ReserveSeconds, "moves", plan.Moves, "skips", plan.Skips)
+	a.drill.planned(plan)
 	return plan, pods, err
 }
 
@@ -146,13 +155,14 @@ func (a *Agent) move(
 	notice := count.notice
 	mover := &drain.Mover{
 		Node: a.Node, Policy: a.Policy, Concurrency: a.Concurrency, Log: a.Log,
-		Reason: string(notice.Kind), Message: "Ebbtide: the machine is being taken away",
+		Reason: string(notice.Kind), Message: whyDisrupted(notice),
 		Pods: feed.Pod, Successor: a.Node.Successor(notice.ID),
 		Observe: func(pod drain.PodOutcome) {
 			count.observe(pod)
 			exclusion.Leaves(pod.UID)
 			follow(pod.UID) // it may have joined the plan
 			a.logPod(ctx, pod)
+			a.drill.pod(pod)
 		},
 	}
 	report := drain.Report{}
@@ -160,6 +170,14 @@ func (a *Agent) move(
 	report.Ended = time.Now()
 	report.Volumes = a.detach(ctx, volumes, countdown)
 	return report
+}
+
+// whyDisrupted tells the author of a pod why it was deleted.
+func whyDisrupted(notice Notice) string {
+	if notice.Kind == Drill {
+		return "Ebbtide: a drill was ordered to force what an interruption would"
+	}
+	return "Ebbtide: the machine is being taken away"
 }
 
 // detach waits for the volumes of the pods that left to come off the machine, as long
@@ -186,7 +204,7 @@ func (a *Agent) logPod(ctx context.Context, pod drain.PodOutcome) {
 	switch {
 	case !pod.GoneAt.IsZero():
 		a.Log.InfoContext(ctx, "Saw pod leave", about...)
-	case pod.Path == drain.Lost || pod.Path == drain.CalledOff:
+	case pod.Path == drain.Lost || pod.Path == drain.CalledOff || pod.Path == drain.Spared:
 		a.Log.InfoContext(ctx, "Left pod behind", about...)
 	case pod.ToldByOthers:
 		a.Log.InfoContext(ctx, "Saw that others had told pod to stop", about...)
@@ -211,6 +229,7 @@ func (a *Agent) announce(ctx context.Context, notice Notice) {
 // report tells what became of the drain. It has a context of its own: it is
 // worth most when the drain was cut short.
 func (a *Agent) report(ctx context.Context, notice Notice, report drain.Report) {
+	a.drill.reported(report)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
 	if err := a.Reporter.Report(ctx, notice, report); err != nil {

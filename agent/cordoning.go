@@ -40,6 +40,7 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 				close(c.held)
 				a.Log.Info("Cordoned node", "node", a.Node.Name(), "notice", notice.ID,
 					"took", outcome.Done.Sub(notice.FirstSeen).Seconds(), "ours", outcome.Ours)
+				a.drill.cordoned(outcome)
 			}
 			a.heed(written, notice, countdown)
 			select {

@@ -91,6 +91,9 @@ func (h *Health) Failing(now time.Time) map[string]error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	failing := map[string]error{}
+	if len(h.checks) == 0 {
+		failing["start"] = errPending // it is asked before the agent has begun
+	}
 	for name, c := range h.checks {
 		if err := c.failing(now); err != nil {
 			failing[name] = err

@@ -152,3 +152,11 @@ func TestALoopBeatsForAMinuteAfterEachTurn(t *testing.T) {
 		t.Error("it beats after a minute without a turn")
 	}
 }
+
+func TestAnAgentThatHasNotBegunIsNotReady(t *testing.T) {
+	t.Parallel()
+	health, _ := newHealth()
+	if failing := health.Failing(time.Now()); len(failing) != 1 {
+		t.Errorf("without any check %v fails, want that there is none yet", failing)
+	}
+}

@@ -12,6 +12,7 @@ import (
 // counter to be born and scraped twice.
 type Metrics struct {
 	drainMetrics
+	drills      drillMetrics
 	notices     *prometheus.CounterVec
 	lead        prometheus.Histogram
 	lastSuccess *prometheus.GaugeVec
@@ -25,6 +26,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	m := &Metrics{
 		drainMetrics: newDrainMetrics(registry),
+		drills:       newDrillMetrics(registry),
 		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ebbtide_notices_total", Help: "Notices acted on, by source and kind.",
 		}, []string{"source", "kind"}),

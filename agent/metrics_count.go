@@ -22,6 +22,8 @@ type drainCount struct {
 	paths map[types.UID]drain.Path
 	// incomplete is true once the drain was counted as that.
 	incomplete bool
+	// drill gets what became of a drill; nil for a real drain.
+	drill *drillMetrics
 }
 
 // begin returns the count of the drain for notice.
@@ -113,6 +115,9 @@ func (c *drainCount) timeIsUp(moves []drain.Move) {
 func (c *drainCount) reported(report drain.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.drill != nil {
+		c.drill.reported(report)
+	}
 	c.timed(c.notice, report)
 	if !report.Complete() {
 		c.gaveUp()

@@ -30,6 +30,8 @@ type interruption struct {
 	countdown *drain.Countdown
 	// done is closed when its drain has ended.
 	done chan struct{}
+	// drill is nil for a real one.
+	drill *drilling
 }
 
 // over says whether the drain has ended and its deadline was before moment.
@@ -49,7 +51,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.expect()
 	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan undoing)}
 	observations := make(chan observation)
-	found := make(chan drain.State)
+	found := make(chan *drain.State)
 
 	var background sync.WaitGroup
 	background.Go(func() { a.prove(ctx) })
@@ -72,9 +74,16 @@ func (a *Agent) Run(ctx context.Context) error {
 		case o := <-observations:
 			l.observe(ctx, o)
 		case state := <-found:
-			l.adopt(ctx, state)
+			l.adopted = true
+			if state != nil {
+				l.adopt(ctx, *state)
+			}
 		case u := <-l.undone:
 			l.settle(u)
+		case ask := <-a.Drills.asked():
+			ask.answer <- l.answer(ctx, ask.order)
+		case <-l.drillEnded():
+			l.forgetDrill()
 		case <-ticker.C:
 		}
 	}
@@ -91,17 +100,15 @@ func (a *Agent) expect() {
 }
 
 // readOwnNode reads the node once, trying until that succeeds, and passes on
-// the state that it finds there.
-func (a *Agent) readOwnNode(ctx context.Context, found chan<- drain.State) {
+// the state that it finds there, nil where there is none.
+func (a *Agent) readOwnNode(ctx context.Context, found chan<- *drain.State) {
 	for {
 		state, err := a.ownState(ctx)
 		a.set(ctx, nodeCheck, err)
 		if err == nil {
-			if state != nil {
-				select {
-				case found <- *state:
-				case <-ctx.Done():
-				}
+			select {
+			case found <- state:
+			case <-ctx.Done():
 			}
 			return
 		}
@@ -142,6 +149,10 @@ type loop struct {
 	// undone gets the ends of undos, stopUndo ends the one under way.
 	undone   chan undoing
 	stopUndo context.CancelFunc
+	// adopted is true once it is known what an earlier agent left on the node.
+	adopted bool
+	// lastDrill is the drill that is under way or was the last; nil before the first.
+	lastDrill *DrillRun
 }
 
 // undoing is the end of an undo.
@@ -166,8 +177,12 @@ func (l *loop) observe(ctx context.Context, o observation) {
 }
 
 // act begins a drain for a notice, or lets it tighten the one under way. A
-// notice that came after the current one was over is another interruption.
+// notice that came after the current one was over is another interruption, and any
+// notice ends a drill.
 func (l *loop) act(ctx context.Context, source string, notice Notice) {
+	if l.drilling() {
+		l.takeOver(notice)
+	}
 	if l.current != nil && !l.lapsing && !l.current.over(notice.FirstSeen) {
 		l.tighten(notice)
 		return
@@ -231,6 +246,13 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 	notice := Notice{
 		Source: state.Source, ID: state.Notice, Kind: Kind(state.Kind), Action: Action(state.Action), State: Scheduled,
 		Deadline: deadline, DeadlineKind: DeadlineKind(state.DeadlineKind), FirstSeen: now,
+	}
+	if notice.Kind == Drill {
+		// A real notice that is known already takes it over with its cordon.
+		if l.current == nil {
+			l.resumeDrill(ctx, notice)
+		}
+		return
 	}
 	switch budget := drain.NewBudget(deadline, now); {
 	case l.current != nil:
@@ -322,6 +344,9 @@ func (l *loop) stale(found drain.State) bool {
 func (l *loop) finish() {
 	if l.current == nil {
 		return
+	}
+	if l.drilling() {
+		defer l.current.drill.stop()()
 	}
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()

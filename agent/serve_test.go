@@ -115,6 +115,8 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 		`ebbtide_notice_to_cordon_seconds_count`:                             0,
 		`ebbtide_drains_total{outcome="Drained"}`:                            0,
 		`ebbtide_drains_total{outcome="Incomplete"}`:                         0,
+		`ebbtide_drills_total{outcome="Drained"}`:                            0,
+		`ebbtide_drills_total{outcome="Incomplete"}`:                         0,
 		`ebbtide_drain_duration_seconds_count`:                               0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-other"}`: 0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-spot"}`:  0,
@@ -136,6 +138,7 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 	}
 	for _, path := range drain.Paths {
 		want[`ebbtide_pods_total{path="`+string(path)+`"}`] = 0
+		want[`ebbtide_drill_pods_total{path="`+string(path)+`"}`] = 0
 	}
 	for verb, code := range map[string]string{"GET": "200", "PATCH": "200", "POST": "201", "DELETE": "200"} {
 		want[`ebbtide_api_requests_total{code="`+code+`",verb="`+verb+`"}`] = 0

@@ -204,7 +204,7 @@ func (e *Events) write(ctx context.Context, event *eventsv1.Event) error {
 	e.events.WithLabelValues(written).Inc()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if event.Reason == InterruptionNoticed {
+	if event.Reason == InterruptionNoticed || event.Reason == DrillBegan {
 		e.noticed = event.Name
 	}
 	return nil

@@ -32,12 +32,19 @@ func (l Log) Report(ctx context.Context, notice agent.Notice, report drain.Repor
 	for _, path := range drain.Paths {
 		paths = append(paths, slog.Int(string(path), report.Count(path)))
 	}
-	l.Log.LogAttrs(ctx, level, "Drained node", slog.Bool("complete", report.Complete()),
+	attributes := []slog.Attr{
+		slog.Bool("complete", report.Complete()),
 		slog.String("node", report.Plan.Node), slog.String("notice", notice.ID),
 		slog.Float64("tookSeconds", report.Ended.Sub(notice.FirstSeen).Seconds()),
 		// The plan's deadline is the one that held at the end.
 		slog.Float64("leftSeconds", report.Plan.Deadline.Sub(report.Ended).Seconds()),
-		slog.Group("paths", paths...), slog.Any("report", report))
+		slog.Group("paths", paths...), slog.Any("report", report),
+	}
+	if notice.Kind == agent.Drill {
+		l.Log.LogAttrs(ctx, level, "Ended drill", attributes...)
+	} else {
+		l.Log.LogAttrs(ctx, level, "Drained node", attributes...)
+	}
 	return nil
 }
 

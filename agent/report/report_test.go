@@ -200,3 +200,24 @@ func TestAReporterThatHangsTakesNoTimeFromTheOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestADrillIsALineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	drill := notice
+	drill.Kind = agent.Drill
+	var text bytes.Buffer
+	log := Log{Log: slog.New(slog.NewJSONHandler(&text, nil))}
+	if err := log.Report(t.Context(), drill, drained(drain.Spared)); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Level, Msg string
+		Complete   bool
+	}
+	if err := json.Unmarshal(text.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Msg != "Ended drill" || got.Level != "WARN" || got.Complete {
+		t.Errorf("the line begins with %+v", got)
+	}
+}

@@ -38,6 +38,27 @@ const (
 	GraceShortened = "GraceShortened"
 )
 
+// The reasons of Events about a drill, so that nobody who counts or filters the others
+// takes it for an interruption.
+const (
+	// DrillBegan, DrillCompleted and DrillIncomplete are about the node, the others
+	// about pods.
+	DrillBegan            = "DrillBegan"
+	DrillCompleted        = "DrillCompleted"
+	DrillIncomplete       = "DrillIncomplete"
+	HandedOverInDrill     = "HandedOverInDrill"
+	EvictedInDrill        = "EvictedInDrill"
+	ForcedInDrill         = "ForcedInDrill"
+	GraceShortenedInDrill = "GraceShortenedInDrill"
+)
+
+// inDrill holds the reason that a drill has in the place of an interruption's.
+var inDrill = map[string]string{
+	InterruptionNoticed: DrillBegan, NodeDrained: DrillCompleted, DrainIncomplete: DrillIncomplete,
+	HandedOver: HandedOverInDrill, EvictedForInterruption: EvictedInDrill,
+	ForcedPastBudget: ForcedInDrill, GraceShortened: GraceShortenedInDrill,
+}
+
 // controller is what Events are reported by; a qualified name, as the API wants.
 const controller = "ebbtide.dev/agent"
 
@@ -110,7 +131,7 @@ func (s story) ended(report drain.Report) *eventsv1.Event {
 func leftBehind(report drain.Report) []string {
 	var left []string
 	for _, pod := range report.Pods {
-		if pod.Path == drain.Lost || pod.Path == drain.CalledOff {
+		if pod.Path == drain.Lost || pod.Path == drain.CalledOff || pod.Path == drain.Spared {
 			left = append(left, pod.String())
 		}
 	}
@@ -137,7 +158,7 @@ func (s story) pod(pod drain.PodOutcome) []*eventsv1.Event {
 	}
 	var events []*eventsv1.Event
 	if way, ours := byPath[pod.Path]; ours {
-		note := fmt.Sprintf("%s, with %d s of grace: node %s is being interrupted", way.words, pod.GraceGiven, s.node.Name)
+		note := fmt.Sprintf("%s, with %d s of grace: node %s %s", way.words, pod.GraceGiven, s.node.Name, s.befalls())
 		if pod.HandOver != "" && pod.Path != drain.HandedOver {
 			note += "; its hand-over ended with " + pod.HandOver
 		}
@@ -151,10 +172,21 @@ func (s story) pod(pod drain.PodOutcome) []*eventsv1.Event {
 	return events
 }
 
+// befalls says what befalls the node.
+func (s story) befalls() string {
+	if s.notice.Kind == agent.Drill {
+		return "is under a drill"
+	}
+	return "is being interrupted"
+}
+
 // event makes one Event. Its name follows from what it says: told again by an
 // agent that resumes the drain, or after a reply that was lost, it is the same
 // Event, which the API server has once.
 func (s story) event(about corev1.ObjectReference, reason, kind, action, note string, at time.Time) *eventsv1.Event {
+	if s.notice.Kind == agent.Drill {
+		reason = inDrill[reason]
+	}
 	id := fnv.New64a()
 	for _, part := range []string{s.notice.ID, string(about.UID), reason} {
 		_, _ = id.Write([]byte(part + "\x00")) // a hash never fails

@@ -254,3 +254,29 @@ func TestTheAPIServersLimitsAreKept(t *testing.T) {
 		t.Errorf("a long note is not cut where it must be: %q", note)
 	}
 }
+
+func TestWhatIsToldOfADrillIsToldUnderReasonsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	drill := tale
+	drill.notice.Kind, drill.notice.Source, drill.notice.Action = agent.Drill, "ebbtide/drill", ""
+	spared := drained(drain.Spared)
+	events := []*eventsv1.Event{drill.noticed(), drill.ended(drained(drain.Evicted)), drill.ended(spared)}
+	for _, pod := range []drain.PodOutcome{outcome(drain.Evicted, 30, 30), outcome(drain.HandedOver, 30, 30), outcome(drain.Forced, 30, 10)} {
+		events = append(events, drill.pod(pod)...)
+	}
+	want := []telling{
+		{"Warning", "DrillBegan", "DrainNode", "Drill noticed by ebbtide/drill, due 2026-03-01T12:02:00Z (exact), 120 s from first sight (notice n-1)"},
+		{"Normal", "DrillCompleted", "DrainNode", "Drained after 30 s, 90 s before the deadline; pods: 1 Evicted (notice n-1)"},
+		{"Warning", "DrillIncomplete", "DrainNode", "Gave up after 30 s, 90 s before the deadline; pods: 1 Spared; left behind: default/web (notice n-1)"},
+		{"Normal", "EvictedInDrill", "EvictPod", "Evicted within its disruption budget, with 30 s of grace: node node-1 is under a drill (notice n-1)"},
+		{"Normal", "HandedOverInDrill", "HandOverPod", "Evicted after its replacement was Ready, with 30 s of grace: node node-1 is under a drill (notice n-1)"},
+		{
+			"Warning", "ForcedInDrill", "DeletePod",
+			"Deleted at its latest moment, since no disruption budget let it go before, with 10 s of grace: node node-1 is under a drill (notice n-1)",
+		},
+		{"Warning", "GraceShortenedInDrill", "ShortenGrace", "Told to stop with 10 s of the 30 s of grace that it asks for: node node-1 has no more time (notice n-1)"},
+	}
+	if diff := cmp.Diff(want, tellings(events)); diff != "" {
+		t.Errorf("Events (-want +got):\n%s", diff)
+	}
+}

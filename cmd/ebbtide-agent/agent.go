@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/agent/drill"
 	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/cmd/internal/process"
 	"github.com/ebbtide/ebbtide/drain"
@@ -37,12 +38,30 @@ func run(ctx context.Context, config Config) error {
 	group, serving := errgroup.WithContext(context.WithoutCancel(ctx))
 	serving, stopServing := context.WithCancel(serving)
 	group.Go(func() error { return process.Serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
+	if orders := listenForDrills(ctx, config, ebbtide); orders != nil {
+		group.Go(func() error { return drill.Serve(serving, orders, ebbtide.Drills) })
+	}
 	group.Go(func() error {
 		// Metrics and health are served for as long as a drain goes on.
 		defer stopServing()
 		return ebbtide.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// listenForDrills makes the socket for drills. Without one an agent does everything
+// else: by hand, or in a pod without that folder, there is none.
+func listenForDrills(ctx context.Context, config Config, ebbtide *agent.Agent) net.Listener {
+	if config.Drill.Socket == "" {
+		return nil
+	}
+	listener, err := drill.Listen(ctx, config.Drill.Socket)
+	if err != nil {
+		ebbtide.Log.Warn("Left drills off", "err", err)
+		return nil
+	}
+	ebbtide.Drills = agent.NewDrills()
+	return listener
 }
 
 // build returns the agent that config describes, and the registry of its metrics.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,5 +17,17 @@ func TestTheChartsValuesAreTheAgentsDefaults(t *testing.T) {
 	chartvalues.Read(t, "agent", values.fields(), "nodeName", "kubeconfig")
 	if diff := cmp.Diff(Default(), values); diff != "" {
 		t.Errorf("configuration (-default +values of the chart):\n%s", diff)
+	}
+}
+
+func TestTheChartHasTheFolderOfTheSocketForDrills(t *testing.T) {
+	t.Parallel()
+	template, err := os.ReadFile("../../charts/ebbtide/templates/agent-daemonset.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "mountPath: " + filepath.Dir(Default().Drill.Socket) + "\n"
+	if !strings.Contains(string(template), want) {
+		t.Errorf("the agent's DaemonSet does not say %q", want)
 	}
 }

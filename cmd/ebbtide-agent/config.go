@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -20,6 +21,7 @@ type Config struct {
 	Provider string `yaml:"provider"`
 	AWS      AWS    `yaml:"aws"`
 	Drain    Drain  `yaml:"drain"`
+	Drill    Drill  `yaml:"drill"`
 	// Listen is the address for metrics and health. Port 0 means any free port;
 	// the agent's first log line says which.
 	Listen string       `yaml:"listen"`
@@ -59,6 +61,13 @@ type Drain struct {
 	HandOver string `yaml:"handOver"`
 }
 
+// Drill says how drills are ordered.
+type Drill struct {
+	// Socket is where the agent listens for them: the path of a file in a folder that
+	// is there. Empty means nowhere.
+	Socket string `yaml:"socket"`
+}
+
 // The values that a field with a closed set may have.
 var (
 	Providers = []string{"aws"}
@@ -78,6 +87,8 @@ const (
 	maxVolumeDetach = time.Minute
 	// More than the pods that a kubelet takes by default is a slip of the pen.
 	maxConcurrency = 100
+	// The kernel takes 107 bytes (unix(7)), and the socket is made under a longer name.
+	maxSocket = 85
 )
 
 // Default returns the configuration of an empty file.
@@ -86,6 +97,7 @@ func Default() Config {
 		Provider: "aws",
 		AWS:      AWS{PollInterval: time.Second},
 		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
+		Drill:    Drill{Socket: "/run/ebbtide/drill.sock"},
 		Listen:   ":9808",
 		Log:      settings.Log{Level: "info", Format: "json"},
 	}
@@ -102,6 +114,7 @@ func (c Config) Validate() error {
 	found.Check("drain.volumeDetach", settings.Range(c.Drain.VolumeDetach, 0, maxVolumeDetach))
 	found.Check("drain.handOver", settings.Choice(c.Drain.HandOver, HandOvers))
 	found.Check("drain.concurrency", settings.Range(c.Drain.Concurrency, 1, maxConcurrency))
+	found.Check("drill.socket", socketProblem(c.Drill.Socket))
 	found.Check("listen", settings.Listen(c.Listen, ":9808"))
 	found.Check("log.level", settings.Choice(c.Log.Level, settings.LogLevels))
 	found.Check("log.format", settings.Choice(c.Log.Format, settings.LogFormats))
@@ -114,6 +127,18 @@ func nodeNameProblem(name string) string {
 	}
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return fmt.Sprintf("%q is not a node name: lower-case letters, digits, '-' and '.'", name)
+	}
+	return ""
+}
+
+func socketProblem(socket string) string {
+	switch {
+	case socket == "":
+		return ""
+	case !filepath.IsAbs(socket) || filepath.Clean(socket) != socket:
+		return fmt.Sprintf("%q is not the whole path of a file", socket)
+	case len(socket) > maxSocket:
+		return fmt.Sprintf("%q is longer than %d bytes", socket, maxSocket)
 	}
 	return ""
 }

@@ -13,6 +13,7 @@ const usage = `ebbtide-agent watches for the interruption of its node, and moves
 
 Usage:
   ebbtide-agent [flags]
+  ebbtide-agent drill [flags]   let the agent that runs here act as if a notice had come; see drill --help
 
 One agent runs on each node. In a cluster a DaemonSet gives it its node name and its service account:
 

@@ -34,11 +34,11 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		},
 		"an unknown group is named once, not for each of its fields": {
 			file: "gcp:\n  a: 1\n  b: 2\n",
-			want: "agent.yaml:1: gcp: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider",
+			want: "agent.yaml:1: gcp: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider",
 		},
 		"a path is no name of a field": {
 			file: "log.level: debug\n",
-			want: "agent.yaml:1: log.level: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider",
+			want: "agent.yaml:1: log.level: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider",
 		},
 		"a bad duration is shown with a good one": {
 			file: "drain:\n  volumeDetach: 1x\n",
@@ -64,7 +64,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		"a number is no text":      {file: "listen: 9808", want: "agent.yaml:1: listen: 9808 is not text: put it in quotes"},
 		"a list is no value":       {file: "listen:\n- :9808\n", want: "agent.yaml:2: listen: is a list or a group where one value belongs"},
 		"a value is no group":      {file: "log: debug", want: "agent.yaml:1: log: here stand fields with values: format, level"},
-		"a list is no file":        {file: "- nodeName", want: "agent.yaml:1: here stand fields with values: aws, drain, kubeconfig, listen, log, nodeName, provider"},
+		"a list is no file":        {file: "- nodeName", want: "agent.yaml:1: here stand fields with values: aws, drain, drill, kubeconfig, listen, log, nodeName, provider"},
 		"a field without a value":  {file: "listen:\n", want: "agent.yaml:1: listen: has no value: leave the field out to keep its default"},
 		"a field that stands twice": {
 			file: "log:\n  level: info\n  level: debug\n",
@@ -84,10 +84,15 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		},
 		"a key of several lines stays on one": {
 			file: "\"a\\nb\": 1\n",
-			want: `agent.yaml:1: "a\nb": unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider`,
+			want: `agent.yaml:1: "a\nb": unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider`,
 		},
-		"a cloud that is not there yet": {file: "provider: gcp", want: `agent.yaml:1: provider: "gcp" is not aws, the only choice yet`},
-		"a log level of one's own":      {file: "log: {level: loud}", want: `agent.yaml:1: log.level: "loud" is not one of debug, info, warn, error`},
+		"a cloud that is not there yet":   {file: "provider: gcp", want: `agent.yaml:1: provider: "gcp" is not aws, the only choice yet`},
+		"a socket that could be anywhere": {file: "drill: {socket: drill.sock}", want: `agent.yaml:1: drill.socket: "drill.sock" is not the whole path of a file`},
+		"a socket that no kernel takes": {
+			file: "drill: {socket: /" + strings.Repeat("a", 90) + "}",
+			want: `agent.yaml:1: drill.socket: "/` + strings.Repeat("a", 90) + `" is longer than 85 bytes`,
+		},
+		"a log level of one's own": {file: "log: {level: loud}", want: `agent.yaml:1: log.level: "loud" is not one of debug, info, warn, error`},
 		"an endpoint that is no address": {
 			file: "aws: {endpoint: 127.0.0.1}",
 			want: "agent.yaml:1: aws.endpoint: " + aws.CheckEndpoint("127.0.0.1").Error(),
@@ -122,7 +127,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			file: "drian: {}\ndrain:\n  concurrency: 0\n  volumeDetach: soon\naws:\n  pollInterval: 1m\n",
 			args: []string{"--listen", "here"},
 			env:  "unset",
-			want: "agent.yaml:1: drian: unknown field, known here: aws, drain, kubeconfig, listen, log, nodeName, provider; " +
+			want: "agent.yaml:1: drian: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider; " +
 				`agent.yaml:4: drain.volumeDetach: "soon" is not a duration such as 12s; ` +
 				missingName + "; " +
 				"agent.yaml:6: aws.pollInterval: 1m0s is not between 1s and 5s; " +
@@ -189,6 +194,7 @@ var full = Config{
 	Provider:   "other",
 	AWS:        AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
 	Drain:      Drain{DaemonSets: true, VolumeDetach: 0, Concurrency: 3},
+	Drill:      Drill{Socket: "/run/other.sock"},
 	Listen:     "127.0.0.1:0",
 	Log:        settings.Log{Level: "debug", Format: "text"},
 	Kubeconfig: "/etc/kubeconfig",

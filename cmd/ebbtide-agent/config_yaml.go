@@ -18,6 +18,7 @@ func (c *Config) fields() settings.Fields {
 		"drain.volumeDetach": settings.Duration(&c.Drain.VolumeDetach),
 		"drain.concurrency":  settings.Number(&c.Drain.Concurrency),
 		"drain.handOver":     settings.Text(&c.Drain.HandOver),
+		"drill.socket":       settings.Text(&c.Drill.Socket),
 		"listen":             settings.Text(&c.Listen),
 		"log.level":          settings.Text(&c.Log.Level),
 		"log.format":         settings.Text(&c.Log.Format),

@@ -11,6 +11,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "drill" {
+		os.Exit(runDrill(context.Background(), os.Args[2:], os.Stdout, os.Stderr))
+	}
 	config, code, done := parse(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if done {
 		os.Exit(code)

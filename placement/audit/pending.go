@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement"
 )
 
 const (
@@ -48,7 +49,7 @@ func makesAnother(kind string) bool {
 func (a *auditor) lookPending(pod *corev1.Pod, policy string) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	since, waits := a.waitsSince(pod)
-	if !waits || owner == nil || !makesAnother(owner.Kind) {
+	if !waits || owner == nil || !makesAnother(owner.Kind) || !required(pod) {
 		return
 	}
 	timeout, limited := a.timeout(policy)
@@ -62,6 +63,13 @@ func (a *auditor) lookPending(pod *corev1.Pod, policy string) {
 	if _, known := a.before.pending[owner.UID]; known && waited >= timeout && !doubtful {
 		a.readmissions = append(a.readmissions, Readmission{Pod: pod, Policy: policy, Waited: waited})
 	}
+}
+
+// required says whether it was we who required a long-lived node. An author may write
+// the same into his template, and the next pod would wait as long.
+func required(pod *corev1.Pod) bool {
+	record, found := placement.ReadRecord(pod)
+	return found && record.Outcome == placement.PlacedRequired
 }
 
 // doubtful says whether the scheduler may be about to bind the pod to a long-lived node.

@@ -26,7 +26,8 @@ func TestAPodThatWaitsInVainIsReadmittedAndEveryReplicaKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.deploy(t, "", `, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: `+
+	// No webhook serves the scene: the template says what it would have written.
+	s.deploy(t, placement.DecisionAnnotation+`: '{"policy":"pending","decision":"Required","reason":"EnoughLongLivedNodes"}'`, `, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: `+
 		string(requirements)+`}]}}}`)
 	before := s.pod(t, "the pod to wait", func(pod *corev1.Pod) bool {
 		scheduled := unscheduled(pod)

@@ -48,6 +48,12 @@ func TestAPodThatWaitsOnOurRequirementsAloneIsReadmitted(t *testing.T) {
 		"not when it is ending": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
 			p.DeletionTimestamp = &metav1.Time{Time: noon}
 		}, false, false},
+		"not when its author asks for the same himself": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
+			p.Annotations[placement.DecisionAnnotation] = `{"policy":"dns","decision":"Unchanged","reason":"AuthorChose"}`
+		}, false, false},
+		"not when nobody says that it is ours": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
+			delete(p.Annotations, placement.DecisionAnnotation)
+		}, false, false},
 		"not when its author keeps it off every node": {"{" + spec + "}", dnsOwner, time.Hour, full, func(p *corev1.Pod) {
 			p.Spec.NodeSelector = map[string]string{"zone": "nowhere"}
 		}, false, false},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -342,8 +344,13 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 		mover.Pods = c.pod
 	}
 	budget := NewBudget(c.began.Add(d.notice), c.began)
-	plan := NewPlan("n", c.snapshot(), budget, d.policy)
-	plan, outcomes := mover.Move(ctx, plan, c.changes, c.budgets, d.countdown, cordoned)
+	given := NewPlan("n", c.snapshot(), budget, d.policy)
+	before := slices.Clone(given.Moves)
+	plan, outcomes := mover.Move(ctx, given, c.changes, c.budgets, d.countdown, cordoned)
+	// Others read it meanwhile.
+	if diff := cmp.Diff(before, given.Moves); diff != "" {
+		c.t.Errorf("the moves of the plan that was given have changed (-before +after):\n%s", diff)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true

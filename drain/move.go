@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,15 +71,17 @@ const (
 )
 
 // Move carries out plan until every pod of it has an outcome, or until the
-// countdown gives up on the rest, or ctx ends; see [ErrTakenOver] for that. It takes the plan that was made
-// from feed's snapshot; cordoned is closed when no further pod should be bound.
-// It returns the plan with the pods that joined it and one outcome for each of
-// its moves, in the same order.
+// countdown gives up on the rest, or ctx ends; see [ErrTakenOver] for that. It
+// takes the plan that was made from feed's snapshot, and leaves it as it is;
+// cordoned is closed when no further pod should be bound. It returns the plan
+// with the pods that joined it and one outcome for each of its moves, in the
+// same order.
 func (m *Mover) Move(
 	ctx context.Context, plan Plan, changes <-chan Change, budgets <-chan BudgetChange,
 	countdown *Countdown, cordoned <-chan struct{},
 ) (Plan, []PodOutcome) {
 	ctx, cancel := context.WithCancel(ctx)
+	plan.Moves, plan.Skips = slices.Clone(plan.Moves), slices.Clone(plan.Skips)
 	r := &run{
 		Mover: m, plan: plan, results: make(chan result), told: make(chan *progress), handOvers: make(chan handedOver),
 		limits: map[*progress]*time.Timer{}, guards: map[types.UID]*guard{}, pace: newPace(m.Concurrency),

@@ -241,7 +241,7 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 // undoDrill tries once to take back what the drill did, unless the node carries the
 // state of something else by now.
 func (a *Agent) undoDrill(ctx context.Context, notice Notice) error {
-	ask, cancel := context.WithTimeout(ctx, proveTimeout)
+	ask, cancel := context.WithTimeout(ctx, undoTimeout)
 	defer cancel()
 	changed, err := a.Node.Undo(ask, func(found drain.State) bool {
 		return Kind(found.Kind) == Drill && found.Notice == notice.ID

@@ -318,7 +318,7 @@ func (l *loop) undo(ctx context.Context, of *interruption) {
 
 // tryUndo tries once; early says that it is too early for that.
 func (l *loop) tryUndo(ctx context.Context) (early bool, err error) {
-	ask, cancel := context.WithTimeout(ctx, proveTimeout)
+	ask, cancel := context.WithTimeout(ctx, undoTimeout)
 	defer cancel()
 	changed, err := l.Node.Undo(ask, func(found drain.State) bool {
 		early = !l.stale(found)

@@ -39,7 +39,13 @@ func run(ctx context.Context, config Config) error {
 	serving, stopServing := context.WithCancel(serving)
 	group.Go(func() error { return process.Serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
 	if orders := listenForDrills(ctx, config, ebbtide); orders != nil {
-		group.Go(func() error { return drill.Serve(serving, orders, ebbtide.Drills) })
+		group.Go(func() error {
+			// Without drills the agent does everything else, and metrics and health stay.
+			if err := drill.Serve(serving, orders, ebbtide.Drills); err != nil {
+				log.Warn("Ceased to take orders for drills", "err", err)
+			}
+			return nil
+		})
 	}
 	group.Go(func() error {
 		// Metrics and health are served for as long as a drain goes on.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
+	"github.com/ebbtide/ebbtide/cmd/internal/settings/settingstest"
 )
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
@@ -213,7 +213,7 @@ func TestEveryFieldOfConfigCanBeSetInTheFileAndNoOther(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(full.file()), &tree); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(leaves("", tree), slices.Sorted(maps.Keys(new(Config).fields()))); diff != "" {
+	if diff := cmp.Diff(settingstest.Leaves("", tree), slices.Sorted(maps.Keys(new(Config).fields()))); diff != "" {
 		t.Errorf("fields of Config and of its reader (-Config +reader):\n%s", diff)
 	}
 }
@@ -366,22 +366,5 @@ func nodeNameIs(name string) func(string) string {
 
 func writeFile(t *testing.T, content string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "agent.yaml")
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func leaves(prefix string, tree map[string]any) []string {
-	var paths []string
-	for name, value := range tree {
-		if below, is := value.(map[string]any); is {
-			paths = append(paths, leaves(prefix+name+".", below)...)
-		} else {
-			paths = append(paths, prefix+name)
-		}
-	}
-	slices.Sort(paths)
-	return paths
+	return settingstest.Write(t, "agent.yaml", content)
 }

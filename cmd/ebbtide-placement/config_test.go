@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
+	"github.com/ebbtide/ebbtide/cmd/internal/settings/settingstest"
 	"github.com/ebbtide/ebbtide/placement"
 	"github.com/ebbtide/ebbtide/placement/certificate"
 )
@@ -233,7 +232,7 @@ func TestEveryFieldOfConfigCanBeSetInTheFileAndNoOther(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(full.file()), &tree); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(leaves("", tree), slices.Sorted(maps.Keys(new(Config).fields()))); diff != "" {
+	if diff := cmp.Diff(settingstest.Leaves("", tree), slices.Sorted(maps.Keys(new(Config).fields()))); diff != "" {
 		t.Errorf("fields of Config and of its reader (-Config +reader):\n%s", diff)
 	}
 }
@@ -259,22 +258,5 @@ func (e environment) get(key string) string {
 
 func writeFile(t *testing.T, content string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "placement.yaml")
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func leaves(prefix string, tree map[string]any) []string {
-	var paths []string
-	for name, value := range tree {
-		if below, is := value.(map[string]any); is {
-			paths = append(paths, leaves(prefix+name+".", below)...)
-		} else {
-			paths = append(paths, prefix+name)
-		}
-	}
-	slices.Sort(paths)
-	return paths
+	return settingstest.Write(t, "placement.yaml", content)
 }

@@ -99,6 +99,7 @@ func (b *builder) addAuditor() error {
 		},
 		Events:  broadcaster.NewRecorder(scheme.Scheme, webhook.Reporter),
 		Metrics: audit.NewMetrics(b.registry), Log: b.log, OwnNamespace: b.config.Namespace,
+		WhileLeading: map[string]func(context.Context) error{},
 	}
 	b.memory.LatelyPending, b.auditor.OnPending = b.auditor.LatelyPending, b.memory.Refresh
 	b.checks["audit"] = b.auditor.Ready
@@ -126,14 +127,18 @@ func (b *builder) addPlacing() error {
 	const name = "admission policy"
 	if b.config.Mode == AdmissionPolicy {
 		b.memory.OnPolicies = keeper.Want
-		b.auditor.WhileLeading = map[string]func(context.Context) error{name: keeper.Run}
+		b.lead(name, keeper.Run)
 		b.auditor.Rendered = true
 		b.checks[name] = keeper.Ready
 		return nil
 	}
-	b.auditor.WhileLeading = map[string]func(context.Context) error{name: keeper.Withdraw}
+	b.lead(name, keeper.Withdraw)
 	return b.addWebhook()
 }
+
+// lead adds work that one replica should do at a time, under a name of its own for the
+// log; see [audit.Runner.WhileLeading]. It is for what is added after the auditor.
+func (b *builder) lead(name string, work part) { b.auditor.WhileLeading[name] = work }
 
 // rulesNow are the rules with the soft taints of the long-lived nodes that are known.
 func (b *builder) rulesNow() placement.Rules {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/security/stolen"
 )
 
 // crowd is how many pods the namespace has whose evictions are measured.
@@ -32,7 +33,7 @@ func BenchmarkEviction(b *testing.B) {
 			b.Run(name+"/"+who, func(b *testing.B) {
 				for i := 0; b.Loop(); i++ {
 					pod := &listed.Items[i%len(listed.Items)]
-					if err := evict(b.Context(), client, pod, byUID(pod)); err != nil {
+					if err := stolen.Evict(b.Context(), client, pod, stolen.ByUID(pod)); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -71,7 +72,7 @@ func (s *scene) unbindEvictions() {
 	s.must(s.lab.Client().AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Delete(s.t.Context(), name, metav1.DeleteOptions{}))
 	far := s.agents()[s.other.Name()]
 	err := wait.PollUntilContextTimeout(s.t.Context(), 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		err := evict(ctx, s.client(s.bound), far, byUID(far))
+		err := stolen.Evict(ctx, s.client(s.bound), far, stolen.ByUID(far))
 		return err == nil || !strings.Contains(err.Error(), name), nil
 	})
 	s.must(err)

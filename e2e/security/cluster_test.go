@@ -17,6 +17,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/chart"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/security/stolen"
 )
 
 // A policy that fails closed concerns everybody whose requests it matches. kubectl drain
@@ -26,10 +27,10 @@ func TestAnEvictionOfTheLastPodOfANamespaceIsStillAnsweredThatItIsGone(t *testin
 	s := newScene(t, lab.Shared(t))
 	empty := s.lab.Namespace(t)
 	gone := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: empty, Name: "gone", UID: "6f8f4ef8-0000-0000-0000-000000000000"}}
-	if err := evict(t.Context(), s.lab.Client(), gone, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+	if err := stolen.Evict(t.Context(), s.lab.Client(), gone, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("somebody else's eviction is answered %v, want a 404", err)
 	}
-	if err := evict(t.Context(), s.client(s.bound), gone, byUID(gone)); !apierrors.IsNotFound(err) {
+	if err := stolen.Evict(t.Context(), s.client(s.bound), gone, stolen.ByUID(gone)); !apierrors.IsNotFound(err) {
 		t.Errorf("the agent's eviction is answered %v, want a 404", err)
 	}
 }
@@ -41,17 +42,19 @@ func TestNobodyButTheAgentIsBound(t *testing.T) {
 	admin := s.lab.Client()
 	for name, do := range map[string]func(context.Context) error{
 		"a node cordoned": func(ctx context.Context) error {
-			return patchNode(ctx, admin, s.other.Name(), `{"spec":{"unschedulable":true}}`)
+			return stolen.PatchNode(ctx, admin, s.other.Name(), `{"spec":{"unschedulable":true}}`)
 		},
 		"a pod relabelled": func(ctx context.Context) error {
-			return patchPod(ctx, admin, pod, "", `{"metadata":{"labels":{"app":"x"}}}`)
+			return stolen.PatchPod(ctx, admin, pod, "", `{"metadata":{"labels":{"app":"x"}}}`)
 		},
 		"a pod's status written": func(ctx context.Context) error {
-			return patchPod(ctx, admin, pod, "status", `{"status":{"message":"x"}}`)
+			return stolen.PatchPod(ctx, admin, pod, "status", `{"status":{"message":"x"}}`)
 		},
-		"a pod evicted without a UID": func(ctx context.Context) error { return evict(ctx, admin, pod, metav1.DeleteOptions{}) },
-		"a pod deleted without grace": func(ctx context.Context) error { return deletePod(ctx, admin, pod, graceless(pod)) },
-		"another node spoken of":      func(ctx context.Context) error { return tell(ctx, admin, s.aboutNode(s.other.Name())) },
+		"a pod evicted without a UID": func(ctx context.Context) error { return stolen.Evict(ctx, admin, pod, metav1.DeleteOptions{}) },
+		"a pod deleted without grace": func(ctx context.Context) error { return stolen.DeletePod(ctx, admin, pod, stolen.Graceless(pod)) },
+		"another node spoken of": func(ctx context.Context) error {
+			return stolen.Tell(ctx, admin, stolen.AboutNode(s.own.Name(), s.other.Name()))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,7 +103,7 @@ func TestPodSecurityRestrictedTakesTheChartsPodsButForTheNodesNetwork(t *testing
 				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "restricted-"}, Spec: template.Spec}
 				// Pod Security looks at neither, and neither is in this namespace.
 				pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "default", ""
-				_, err := l.Client().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: rehearsed})
+				_, err := l.Client().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: stolen.Rehearsed})
 				if hostNetwork && program != "sweep" {
 					refusedForTheNetworkOnly(t, program, err)
 				} else if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/chart"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/security/stolen"
 )
 
 func TestMain(m *testing.M) { lab.Main(agentrun.Suite(m)) }
@@ -48,9 +49,7 @@ func newScene(t testing.TB, l *lab.Lab) *scene {
 	s := &scene{t: t, lab: l, namespace: l.Namespace(t)}
 	// What has no namespace carries the end of ours in its name.
 	s.name = "tide" + s.namespace[strings.LastIndex(s.namespace, "-"):]
-	s.own = l.Node(t, lab.NodeSpec{Name: s.name + "-own", Labels: s.label(), Taints: []corev1.Taint{
-		{Key: "example.com/keep", Effect: corev1.TaintEffectPreferNoSchedule},
-	}})
+	s.own = l.Node(t, lab.NodeSpec{Name: s.name + "-own", Labels: s.label(), Taints: []corev1.Taint{stolen.Keep}})
 	s.other = l.Node(t, lab.NodeSpec{Name: s.name + "-other", Labels: s.label()})
 	s.install()
 	agents := s.agents()
@@ -184,14 +183,18 @@ func (s *scene) awaitPolicies(near, far *corev1.Pod) {
 	s.t.Helper()
 	bound, unbound := s.client(s.bound), s.client(s.unbound)
 	probes := map[string]func(context.Context) error{
-		"-agent-node":         func(ctx context.Context) error { return patchNode(ctx, unbound, s.own.Name(), annotateNode) },
-		"-agent-pod":          func(ctx context.Context) error { return patchPod(ctx, unbound, near, "", announce) },
-		"-agent-pod-status":   func(ctx context.Context) error { return patchPod(ctx, unbound, near, "status", disrupt) },
-		"-agent-pod-deletion": func(ctx context.Context) error { return deletePod(ctx, unbound, near, byUID(near)) },
+		"-agent-node": func(ctx context.Context) error {
+			return stolen.PatchNode(ctx, unbound, s.own.Name(), stolen.AnnotateNode)
+		},
+		"-agent-pod":          func(ctx context.Context) error { return stolen.PatchPod(ctx, unbound, near, "", stolen.Announce) },
+		"-agent-pod-status":   func(ctx context.Context) error { return stolen.PatchPod(ctx, unbound, near, "status", stolen.Disrupt) },
+		"-agent-pod-deletion": func(ctx context.Context) error { return stolen.DeletePod(ctx, unbound, near, stolen.ByUID(near)) },
 		// Each eviction is one that the other of the two policies has nothing against.
-		"-agent-eviction":      func(ctx context.Context) error { return evict(ctx, bound, near, metav1.DeleteOptions{}) },
-		"-agent-eviction-node": func(ctx context.Context) error { return evict(ctx, bound, far, byUID(far)) },
-		"-agent-event":         func(ctx context.Context) error { return tell(ctx, unbound, s.aboutNode(s.own.Name())) },
+		"-agent-eviction":      func(ctx context.Context) error { return stolen.Evict(ctx, bound, near, metav1.DeleteOptions{}) },
+		"-agent-eviction-node": func(ctx context.Context) error { return stolen.Evict(ctx, bound, far, stolen.ByUID(far)) },
+		"-agent-event": func(ctx context.Context) error {
+			return stolen.Tell(ctx, unbound, stolen.AboutNode(s.own.Name(), s.own.Name()))
+		},
 	}
 	for policy, probe := range probes {
 		var last error

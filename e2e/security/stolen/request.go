@@ -1,4 +1,4 @@
-package security
+package stolen
 
 import (
 	"context"
@@ -12,34 +12,38 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// The requests that a thief makes. All are rehearsals: admission judges them like any
-// other, and whoever comes through has changed nothing for the next.
-var rehearsed = []string{metav1.DryRunAll}
+// Rehearsed is the dry run of each request.
+var Rehearsed = []string{metav1.DryRunAll}
 
 // Patches as the agent writes them, in short.
 const (
-	cordon       = `{"metadata":{"annotations":{"ebbtide.dev/interruption":"{}"}},"spec":{"unschedulable":true}}`
-	annotateNode = `{"metadata":{"annotations":{"ebbtide.dev/interruption":"{}"}}}`
-	announce     = `{"metadata":{"annotations":{"ebbtide.dev/deadline":"2026-01-01T00:00:00Z"}}}`
-	// keep is the taint that the scene's node has.
-	keep    = `{"key":"example.com/keep","effect":"PreferNoSchedule"}`
-	disrupt = `{"status":{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"TerminationByEbbtide"}]}}`
+	// AnnotateNode patches a node.
+	AnnotateNode = `{"metadata":{"annotations":{"ebbtide.dev/interruption":"{}"}}}`
+	// Announce patches a pod.
+	Announce = `{"metadata":{"annotations":{"ebbtide.dev/deadline":"2026-01-01T00:00:00Z"}}}`
+	// Disrupt patches a pod's status.
+	Disrupt = `{"status":{"conditions":[{"type":"DisruptionTarget","status":"True","reason":"TerminationByEbbtide"}]}}`
+
+	cordon = `{"metadata":{"annotations":{"ebbtide.dev/interruption":"{}"}},"spec":{"unschedulable":true}}`
 )
 
-func patchNode(ctx context.Context, client kubernetes.Interface, name, patch string) error {
-	_, err := client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{DryRun: rehearsed})
+// PatchNode patches a node by a strategic merge.
+func PatchNode(ctx context.Context, client kubernetes.Interface, name, patch string) error {
+	_, err := client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{DryRun: Rehearsed})
 	return err
 }
 
-func patchPod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, subresource, patch string) error {
+// PatchPod patches a pod, or a subresource of it, by a strategic merge. An empty
+// subresource is the pod itself.
+func PatchPod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, subresource, patch string) error {
 	_, err := client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, []byte(patch),
-		metav1.PatchOptions{DryRun: rehearsed}, subresources(subresource)...)
+		metav1.PatchOptions{DryRun: Rehearsed}, subresources(subresource)...)
 	return err
 }
 
 // replaceInPod is for owners, which a strategic patch merges by UID.
 func replaceInPod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, patch string) error {
-	_, err := client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: rehearsed})
+	_, err := client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: Rehearsed})
 	return err
 }
 
@@ -50,49 +54,52 @@ func subresources(name string) []string {
 	return []string{name}
 }
 
-func deletePod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, options metav1.DeleteOptions) error {
-	options.DryRun = rehearsed
+// DeletePod deletes a pod.
+func DeletePod(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, options metav1.DeleteOptions) error {
+	options.DryRun = Rehearsed
 	return client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, options)
 }
 
-func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, options metav1.DeleteOptions) error {
-	options.DryRun = rehearsed
+// Evict evicts a pod.
+func Evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, options metav1.DeleteOptions) error {
+	options.DryRun = Rehearsed
 	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}, DeleteOptions: &options,
 	})
 }
 
-// byUID is what a deletion or eviction of the pod, and of no namesake, asks for.
-func byUID(pod *corev1.Pod) metav1.DeleteOptions {
+// ByUID is what a deletion or eviction of the pod, and of no namesake, asks for.
+func ByUID(pod *corev1.Pod) metav1.DeleteOptions {
 	return metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 }
 
-// graceless is the same without time to stop.
-func graceless(pod *corev1.Pod) metav1.DeleteOptions {
-	options := byUID(pod)
+// Graceless is the same without time to stop.
+func Graceless(pod *corev1.Pod) metav1.DeleteOptions {
+	options := ByUID(pod)
 	options.GracePeriodSeconds = new(int64)
 	return options
 }
 
-func tell(ctx context.Context, client kubernetes.Interface, event *eventsv1.Event) error {
-	_, err := client.EventsV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{DryRun: rehearsed})
+// Tell creates an Event.
+func Tell(ctx context.Context, client kubernetes.Interface, event *eventsv1.Event) error {
+	_, err := client.EventsV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{DryRun: Rehearsed})
 	return err
 }
 
-// aboutNode is an Event about a node, as the agent of the node own writes it.
-func (s *scene) aboutNode(node string) *eventsv1.Event {
+// AboutNode is an Event about a node, as the agent of the node teller writes it.
+func AboutNode(teller, node string) *eventsv1.Event {
 	return &eventsv1.Event{
 		ObjectMeta:          metav1.ObjectMeta{GenerateName: "stolen-", Namespace: metav1.NamespaceDefault},
 		EventTime:           metav1.NowMicro(),
-		ReportingController: "ebbtide.dev/agent", ReportingInstance: s.own.Name(),
+		ReportingController: "ebbtide.dev/agent", ReportingInstance: teller,
 		Type: corev1.EventTypeNormal, Reason: "NodeDrained", Action: "DrainNode",
 		Regarding: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node},
 	}
 }
 
 // aboutPod is an Event about a pod, related to a node.
-func (s *scene) aboutPod(pod *corev1.Pod, node string) *eventsv1.Event {
-	event := s.aboutNode(node)
+func aboutPod(teller string, pod *corev1.Pod, node string) *eventsv1.Event {
+	event := AboutNode(teller, node)
 	event.Namespace = pod.Namespace
 	event.Related = event.Regarding.DeepCopy()
 	event.Regarding = corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}

@@ -60,10 +60,11 @@ tidy: ## go.mod and go.sum hold what is needed, and nothing else.
 	$(GO) -C e2e/kube mod tidy -diff
 	$(GO) -C e2e/nodes/coredns mod tidy -diff
 
-generate: $(CRDGEN) $(CHARTMD) ## Write what is generated: from api/ the deep copies and the CRDs, from the chart's values its README.
+generate: $(CRDGEN) $(CHARTMD) ## Write what is generated: deep copies, CRDs, the chart's README, the tables in docs/.
 	$(CRDGEN) object paths=./api/...
 	$(CRDGEN) crd paths=./api/... output:crd:dir=charts/ebbtide/crds
 	$(CHARTMD) $(CHARTMD_FLAGS)
+	CGO_ENABLED=0 $(GO) test -p 1 ./cmd/ebbtide-agent ./cmd/ebbtide-placement -run ThePageOf -update
 
 # The underscore hides the copy from ./... of the go command.
 generated: $(CRDGEN) $(CHARTMD) ## What is generated is what it is made of (no difference allowed).

@@ -10,7 +10,7 @@ import (
 	"github.com/ebbtide/ebbtide/cmd/internal/metricspage"
 )
 
-var update = flag.Bool("update", false, "write the metrics of the agent into docs/metrics.md")
+var update = flag.Bool("update", false, "write what the program is into docs/metrics.md and docs/configuration.md")
 
 func TestThePageOfMetricsSaysWhatTheAgentServes(t *testing.T) {
 	t.Parallel()

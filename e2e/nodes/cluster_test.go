@@ -124,46 +124,8 @@ func startTraffic(t *testing.T, cluster *nodes.Cluster) (namespace string) {
 	must(t, cluster.Lab().WaitPods(within(t, 2*time.Minute), namespace, "app=web", lab.AllReady(5)))
 	apply(t, cluster, namespace, "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: client}"+client)
 	must(t, cluster.Lab().WaitPods(within(t, 2*time.Minute), namespace, "app=client", lab.AllReady(5)))
-	awaitTries(t, cluster, namespace, 100)
+	awaitTries(t, cluster, namespace, 5, 100)
 	return namespace
-}
-
-// awaitTries waits until each client has made so many tries more than it has now.
-func awaitTries(t *testing.T, cluster *nodes.Cluster, namespace string, more int) {
-	t.Helper()
-	for _, container := range []string{"fetch", "lookup"} {
-		before := map[string]int{}
-		for pod, all := range records(t, cluster, namespace, "client-", container) {
-			if r, counted := last(all, "Counted"); counted {
-				before[pod] = r.Tries
-			}
-		}
-		await(t, container+" to go on", time.Minute, func() bool {
-			now := records(t, cluster, namespace, "client-", container)
-			for pod, all := range now {
-				if r, counted := last(all, "Counted"); !counted || r.Tries < before[pod]+more {
-					return false
-				}
-			}
-			return len(now) == 5
-		})
-	}
-}
-
-// failures returns the failed tries of all clients, as text.
-func failures(t *testing.T, cluster *nodes.Cluster, namespace string) []string {
-	t.Helper()
-	var failed []string
-	for _, container := range []string{"fetch", "lookup"} {
-		for pod, all := range records(t, cluster, namespace, "client-", container) {
-			for _, r := range all {
-				if r.Msg == "Try failed" {
-					failed = append(failed, r.at.Format(time.TimeOnly)+" "+pod+" "+container+": "+r.Err)
-				}
-			}
-		}
-	}
-	return failed
 }
 
 func podsReachAService(t *testing.T, cluster *nodes.Cluster) {
@@ -250,7 +212,7 @@ func podsOutliveTheirKubelet(t *testing.T, cluster *nodes.Cluster) {
 	node := cluster.Node("spot-2")
 	before := programs(t, node)
 	must(t, node.RestartKubelet(within(t, time.Minute)))
-	awaitTries(t, cluster, namespace, 100)
+	awaitTries(t, cluster, namespace, 5, 100)
 	after := programs(t, node)
 	if diff := cmp.Diff(before["workload"], after["workload"]); diff != "" {
 		t.Errorf("processes of pods (-before +after):\n%s", diff)
@@ -271,7 +233,7 @@ func trafficOutlivesTheAPIServer(t *testing.T, cluster *nodes.Cluster) {
 	if _, err := cluster.Lab().Client().CoreV1().Namespaces().Get(within(t, time.Minute), namespace, metav1.GetOptions{}); err != nil {
 		t.Errorf("the API server after its return: %v", err)
 	}
-	awaitTries(t, cluster, namespace, 20)
+	awaitTries(t, cluster, namespace, 5, 20)
 	if failed := failures(t, cluster, namespace); len(failed) > 0 {
 		t.Errorf("%d tries failed: %q", len(failed), failed)
 	}

@@ -26,9 +26,9 @@ type Image struct {
 	Args map[string]string
 }
 
-// archive names the file that holds an image.
-func (i Image) archive() string {
-	return strings.NewReplacer("/", "-", ":", "-").Replace(i.Name) + ".tar"
+// archiveName names the file that holds an image.
+func archiveName(image string) string {
+	return strings.NewReplacer("/", "-", ":", "-").Replace(image) + ".tar"
 }
 
 // builder runs buildah with a storage of its own, which goes with its folder.
@@ -47,7 +47,7 @@ func (b builder) build(ctx context.Context, image Image, folder string, progress
 	if err := b.run(ctx, append(args, image.Context)...); err != nil {
 		return fmt.Errorf("building image %q: %w", image.Name, err)
 	}
-	archive := filepath.Join(folder, image.archive())
+	archive := filepath.Join(folder, archiveName(image.Name))
 	if err := b.run(ctx, "push", "--quiet", image.Name, "docker-archive:"+archive+":"+image.Name); err != nil {
 		return fmt.Errorf("writing image %q: %w", image.Name, err)
 	}

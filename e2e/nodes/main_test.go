@@ -27,7 +27,10 @@ func TestMain(m *testing.M) {
 	if *hold {
 		nodes.Main(holder{}, nodes.Preparation{})
 	}
-	nodes.Main(m, nodes.Preparation{})
+	nodes.Main(m, nodes.Preparation{
+		Products: []nodes.Product{{Name: productImage, Version: productVersion}},
+		Programs: []nodes.Program{{Module: "tools", Package: "helm.sh/helm/v4/cmd/helm"}},
+	})
 }
 
 // held is what the helper process says of its cluster.

@@ -28,8 +28,9 @@ const module = "github.com/ebbtide/ebbtide"
 // Preparation is what a package's tests want to be built before they run, beside what
 // every cluster needs.
 type Preparation struct {
-	// Images are those that every node has from the start.
-	Images []Image
+	// Images and Products are those that every node has from the start.
+	Images   []Image
+	Products []Product
 	// Programs are run by [Cluster.Run] or on a machine of [Cluster.StartMachine], which
 	// finds them in /srv/programs.
 	Programs []Program
@@ -76,6 +77,11 @@ func prepare(ctx context.Context, s *stage, wanted Preparation, progress io.Writ
 			return err
 		}
 	}
+	for _, p := range wanted.Products {
+		if err := p.build(ctx, s.images(), progress); err != nil {
+			return err
+		}
+	}
 	return buildImages(ctx, s, wanted.Images, progress)
 }
 
@@ -102,12 +108,12 @@ func buildImages(ctx context.Context, s *stage, images []Image, progress io.Writ
 
 // build builds the program into a folder.
 func (p Program) build(ctx context.Context, folder string) error {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	root, err := moduleRoot(ctx)
 	if err != nil {
-		return fmt.Errorf("finding module %q: %w", module, err)
+		return err
 	}
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", folder+"/", p.Package)
-	command.Dir = filepath.Join(lastLine(root), p.Module)
+	command.Dir = filepath.Join(root, p.Module)
 	command.Env = append(command.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	// An interrupted go command takes its compilers along; a killed one leaves them.
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
@@ -116,4 +122,13 @@ func (p Program) build(ctx context.Context, folder string) error {
 		return fmt.Errorf("building %q: %w: %s", p.Package, err, lastLine(out))
 	}
 	return nil
+}
+
+// moduleRoot is the folder of the product's module.
+func moduleRoot(ctx context.Context) (string, error) {
+	folder, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("finding module %q: %w", module, err)
+	}
+	return lastLine(folder), nil
 }

@@ -66,7 +66,6 @@ func setScene(t *testing.T, cluster *nodes.Cluster, doomed ...*nodes.Node) *scen
 	for _, node := range s.others {
 		setSchedulable(t, cluster, node, true)
 	}
-	var err error
 	list, err := cluster.Lab().Client().CoreV1().Pods(s.namespace).List(t.Context(), metav1.ListOptions{})
 	must(t, err)
 	s.pods = list.Items
@@ -100,12 +99,15 @@ func setSchedulable(t *testing.T, cluster *nodes.Cluster, node *nodes.Node, sche
 	}))
 }
 
-// reclaim gives all doomed nodes their notice, within a moment of each other.
+// reclaim gives all doomed nodes their notice, within a second.
 func (s *scene) reclaim(t *testing.T) {
 	t.Helper()
 	s.told = time.Now()
 	for _, node := range s.doomed {
 		must(t, node.Reclaim(t.Context(), notice))
+	}
+	if took := time.Since(s.told); took > time.Second {
+		t.Errorf("the notices of %d nodes took %s, want a second at most", len(s.doomed), took)
 	}
 }
 

@@ -24,54 +24,61 @@ import (
 // for the traffic; what the agents say has to agree.
 func (s *scene) judge(t *testing.T) {
 	t.Helper()
-	s.judgePods(t)
+	for _, node := range s.doomed {
+		s.judgePods(t, node)
+		s.judgeReport(t, node)
+	}
 	s.judgeTraffic(t)
 	s.judgeDNS(t)
 	gaps := s.ready.gaps()
-	figure(t, "Deployments without a ready pod", "0", fmt.Sprintf("%d %s", len(gaps), gaps), len(gaps) == 0)
-	for _, node := range s.doomed {
-		s.judgeReport(t, node)
-	}
+	figure(t, "Deployments without a ready pod", "0", fmt.Sprint(len(gaps))+listed(gaps), len(gaps) == 0)
 }
 
-// judgePods reads how the containers on each doomed node ended.
-func (s *scene) judgePods(t *testing.T) {
+// judgePods reads how the containers on a doomed node ended: those that were there when the
+// notice came, and those that came later.
+func (s *scene) judgePods(t *testing.T, node *nodes.Node) {
 	t.Helper()
 	logs, err := s.cluster.Logs(s.namespace)
 	must(t, err)
-	for _, node := range s.doomed {
-		var wrong []string
-		containers, hooks, hooked := 0, 0, 0
-		slack := notice
-		seen := map[types.UID]bool{}
-		for _, log := range logs {
-			if log.Node != node.Name || len(log.Lines) == 0 {
-				continue
-			}
-			e := readEnding(t, log)
-			containers++
-			seen[types.UID(log.UID)] = true
-			if e.hookBegan {
-				hooks++
-			}
-			if e.hookEnded {
-				hooked++
-			}
-			if complaint := e.complaint(node.DiedAt()); complaint != "" {
-				wrong = append(wrong, log.Pod+": "+complaint)
-				continue
-			}
-			slack = min(slack, node.DiedAt().Sub(e.endedAt))
+	var wrong []string
+	ran, ended, hooks := map[types.UID]bool{}, 0, 0
+	slack := notice
+	for _, log := range logs {
+		if log.Node != node.Name || len(log.Lines) == 0 {
+			continue
 		}
-		for _, pod := range s.podsOn(node) {
-			if !seen[pod.UID] {
-				wrong = append(wrong, pod.Name+": no log")
-			}
+		ran[types.UID(log.UID)] = true
+		e := readEnding(t, log)
+		if e.hookEnded {
+			hooks++
 		}
-		figure(t, node.Name+": containers that ended by themselves", "all that ran, "+fmt.Sprint(len(s.podsOn(node)))+" at least",
-			fmt.Sprintf("%d of %d, the last %.1f s before the end %s", containers-len(wrong), containers, slack.Seconds(), wrong), len(wrong) == 0)
-		figure(t, node.Name+": preStop hooks that ended", "all that began", fmt.Sprintf("%d of %d", hooked, hooks), hooked == hooks && hooks > 0)
+		if complaint := e.complaint(node.DiedAt()); complaint != "" {
+			wrong = append(wrong, log.Pod+" "+complaint)
+			continue
+		}
+		ended++
+		slack = min(slack, node.DiedAt().Sub(e.endedAt))
 	}
+	wantHooks, there := 0, s.podsOn(node)
+	for _, pod := range there {
+		if !ran[pod.UID] {
+			wrong = append(wrong, pod.Name+" left no log")
+		}
+		if pod.Spec.Containers[0].Lifecycle != nil {
+			wantHooks++
+		}
+	}
+	figure(t, node.Name+": containers that ended by themselves", fmt.Sprintf("all that ran, %d at least", len(there)),
+		fmt.Sprintf("%d, the last %.1f s before the end", ended, slack.Seconds())+listed(wrong), len(wrong) == 0 && ended >= len(there))
+	figure(t, node.Name+": preStop hooks that ended", fmt.Sprintf("all, %d at least", wantHooks), fmt.Sprint(hooks), hooks >= wantHooks)
+}
+
+// listed are the details of a figure; none are nothing.
+func listed(details []string) string {
+	if len(details) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(details, "; ")
 }
 
 // podsOn returns the workloads' pods that were on a node when the scene was set.
@@ -130,9 +137,11 @@ func (e ending) complaint(diedAt time.Time) string {
 func (s *scene) judgeTraffic(t *testing.T) {
 	t.Helper()
 	awaitTries(t, s.cluster, s.namespace, len(s.others), 20)
-	for container, what := range map[string]string{"fetch": "failed requests", "lookup": "failed lookups"} {
+	what := map[string]string{"fetch": "failed requests", "lookup": "failed lookups"}
+	for _, container := range clientContainers {
 		failed := failuresOf(t, s.cluster, s.namespace, container)
-		figure(t, what, "0", fmt.Sprintf("%d of %d %q", len(failed), tries(t, s.cluster, s.namespace, container), failed), len(failed) == 0)
+		all := tries(t, s.cluster, s.namespace, container)
+		figure(t, what[container], "0", fmt.Sprintf("%d of %d", len(failed), all)+listed(failed), len(failed) == 0)
 	}
 }
 

@@ -102,6 +102,9 @@ type Lifecycle struct {
 type Audit struct {
 	// Lease is the Lease by which the replicas elect the one that acts.
 	Lease string `yaml:"lease"`
+	// SweepAfter is how long a node is left with what a drain has left there while no
+	// agent of it is Ready, before that one takes it back; see sweep.Judge. 0 is forever.
+	SweepAfter time.Duration `yaml:"sweepAfter"`
 }
 
 // Default returns the configuration of an empty file.
@@ -118,7 +121,7 @@ func Default() Config {
 			Serving: periods.Serving, RotateServing: periods.RotateServing, Settle: periods.Settle,
 		},
 		Lifecycle: Lifecycle{BuiltIn: true},
-		Audit:     Audit{Lease: name},
+		Audit:     Audit{Lease: name, SweepAfter: 15 * time.Minute},
 		Listen:    ":9809",
 		Log:       settings.Log{Level: "info", Format: "json"},
 	}

@@ -60,6 +60,7 @@ instance: this replica's name. $POD_NAME wins over the file; without either it i
 webhook.url: instead of the Service, an address such as https://192.0.2.7:10250, for a program outside of the cluster.
 certificate.mode: Own makes and rotates a certificate in the Secret; Given serves the one that you keep there; CertManager serves
   the one that cert-manager keeps there, and leaves the caBundle to it. The times but settle are for Own.
+audit.sweepAfter: when no agent of a node has been Ready for so long, what a drain has left there is taken back; 0 leaves it.
 lifecycle.spotLabels: labels of your own nodes that mean spot, "key=value", or "key" for any value.
 
 Exit code: 0 after a clean stop, 1 when the program could not go on, 2 for a mistake in flags or file.

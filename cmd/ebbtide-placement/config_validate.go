@@ -32,6 +32,10 @@ const (
 	// what is not, no sum overflows. What is less than minPeriod is as good as nothing.
 	minPeriod = time.Millisecond
 	maxPeriod = 10 * 365 * 24 * time.Hour
+	// A rescue hands a pod over for five minutes at most, and is no leftover. A node that
+	// is left closed for longer than a day might as well be so for good.
+	minSweepAfter = 10 * time.Minute
+	maxSweepAfter = 24 * time.Hour
 	// What the API server takes as the reportingInstance of an Event, in bytes.
 	maxInstance = 128
 )
@@ -50,6 +54,9 @@ func (c Config) Validate() error {
 	c.checkCertificate(&found)
 	c.checkLifecycle(&found)
 	found.Check("audit.lease", nameProblem(c.Audit.Lease))
+	if c.Audit.SweepAfter != 0 { // which switches it off
+		found.Check("audit.sweepAfter", settings.Range(c.Audit.SweepAfter, minSweepAfter, maxSweepAfter))
+	}
 	found.Check("listen", settings.Listen(c.Listen, ":9809"))
 	found.Check("log.level", settings.Choice(c.Log.Level, settings.LogLevels))
 	found.Check("log.format", settings.Choice(c.Log.Format, settings.LogFormats))

@@ -39,6 +39,7 @@ func (c *Config) fields() settings.Fields {
 		"lifecycle.builtIn":           settings.Truth(&c.Lifecycle.BuiltIn),
 		"lifecycle.spotLabels":        settings.Texts(&c.Lifecycle.SpotLabels),
 		"audit.lease":                 settings.Text(&c.Audit.Lease),
+		"audit.sweepAfter":            settings.Duration(&c.Audit.SweepAfter),
 		"listen":                      settings.Text(&c.Listen),
 		"log.level":                   settings.Text(&c.Log.Level),
 		"log.format":                  settings.Text(&c.Log.Format),

@@ -22,7 +22,7 @@ func main() {
 		case "explain":
 			os.Exit(explain(ctx, os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 		case "sweep":
-			os.Exit(sweep(ctx, os.Args[2:], os.Stdout, os.Stderr))
+			os.Exit(sweepUp(ctx, os.Args[2:], os.Stdout, os.Stderr))
 		}
 	}
 	config, code, done := parse(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)

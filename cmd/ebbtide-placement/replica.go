@@ -19,6 +19,7 @@ import (
 	"github.com/ebbtide/ebbtide/placement/admission"
 	"github.com/ebbtide/ebbtide/placement/audit"
 	"github.com/ebbtide/ebbtide/placement/certificate"
+	"github.com/ebbtide/ebbtide/placement/sweep"
 	"github.com/ebbtide/ebbtide/placement/webhook"
 )
 
@@ -63,7 +64,7 @@ func build(config Config, log *slog.Logger) (*replica, error) {
 			known: informers.WaitForCacheSync,
 		},
 	}
-	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addPlacing} {
+	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addSweeper, b.addPlacing} {
 		if err := add(); err != nil {
 			return nil, err
 		}
@@ -111,6 +112,24 @@ func (b *builder) addAuditor() error {
 		<-ctx.Done()
 		return nil
 	})
+	return nil
+}
+
+// addSweeper adds what looks after the nodes whose agent does not come back.
+func (b *builder) addSweeper() error {
+	metrics := sweep.NewMetrics(b.registry) // at zero where nothing is swept
+	if b.config.Audit.SweepAfter == 0 {
+		return nil
+	}
+	sweeper := &sweep.Sweeper{
+		Undoer: sweep.Undoer{Config: b.access, Client: b.clientset},
+		Look: func(ctx context.Context) (sweep.View, error) {
+			view, err := b.auditor.Cluster.View(ctx)
+			return sweep.View{Nodes: view.Nodes, Pods: view.Pods}, err
+		},
+		After: b.config.Audit.SweepAfter, Events: b.auditor.Events, Metrics: metrics, Log: b.log,
+	}
+	b.lead("sweep", sweeper.Run)
 	return nil
 }
 

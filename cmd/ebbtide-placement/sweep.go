@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -19,6 +18,7 @@ import (
 	"github.com/ebbtide/ebbtide/cmd/internal/process"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/placement/admission"
+	"github.com/ebbtide/ebbtide/placement/sweep"
 )
 
 const sweepUsage = `ebbtide-placement sweep takes back what drains have left on nodes and pods whose agent will not: the cordon, taint, label
@@ -46,23 +46,15 @@ configuration.
 
 const sweepName = "ebbtide-placement sweep"
 
-const (
-	// sweepWithin bounds what is asked about one node; to give a pod back takes three
-	// requests.
-	sweepWithin = time.Minute
-	// sweptAtOnce is how many nodes are looked after at the same time.
-	sweptAtOnce = 8
-)
-
 // sweeping is what the command line of sweep asks for.
 type sweeping struct {
 	all, dryRun bool
 	config      Config
 }
 
-// sweep takes back what is left and returns the exit code. It writes a line for each
+// sweepUp takes back what is left and returns the exit code. It writes a line for each
 // node to stdout.
-func sweep(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func sweepUp(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	tell := func(err error) { _, _ = fmt.Fprintf(stderr, "%s: %v\n", sweepName, err) }
 	s, err := readSweeping(args)
 	switch {
@@ -121,13 +113,14 @@ func (s sweeping) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	undoer := sweep.Undoer{Config: access, Client: client}
 	names := slices.Sorted(maps.Keys(nodes))
 	lines, errs := make([]string, len(names)), make([]error, len(names)+1)
 	var group errgroup.Group
-	group.SetLimit(sweptAtOnce)
+	group.SetLimit(sweep.AtOnce)
 	for i, name := range names {
 		group.Go(func() error {
-			lines[i], errs[i] = s.node(ctx, access, name, nodes[name])
+			lines[i], errs[i] = s.node(ctx, undoer, nodes[name])
 			return nil
 		})
 	}
@@ -146,73 +139,45 @@ func (s sweeping) run(ctx context.Context, stdout io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// leftover is what is left on a node.
-type leftover struct {
-	// state is what the node carries; nil when only pods carry something, or when it
-	// cannot be read.
-	state  *drain.State
-	handed int // pods that are handed over
-	err    error
-}
-
-// leftBehind finds the nodes that carry a state, or a pod that is handed over.
-func leftBehind(ctx context.Context, client kubernetes.Interface) (map[string]leftover, error) {
-	found := map[string]leftover{}
+// leftBehind asks the API server what drains have left.
+func leftBehind(ctx context.Context, client kubernetes.Interface) (map[string]sweep.Leftover, error) {
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing the nodes: %w", err)
 	}
-	for i := range nodes.Items {
-		node := &nodes.Items[i]
-		if state, err := drain.ReadState(node); state != nil || err != nil {
-			found[node.Name] = leftover{state: state, err: err}
-		}
-	}
-	pods, err := client.CoreV1().Pods(corev1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: drain.HandedOverKey})
+	pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: drain.HandedOverKey})
 	if err != nil {
 		return nil, fmt.Errorf("listing the pods that are handed over: %w", err)
 	}
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if handOver, err := drain.HandOverOf(pod); err != nil || handOver == nil || pod.Spec.NodeName == "" {
-			continue // the label is somebody else's
-		}
-		left := found[pod.Spec.NodeName]
-		left.handed++
-		found[pod.Spec.NodeName] = left
+	return sweep.Find(pointers(nodes.Items), pointers(pods.Items)), nil
+}
+
+func pointers[T any](items []T) []*T {
+	all := make([]*T, 0, len(items))
+	for i := range items {
+		all = append(all, &items[i])
 	}
-	return found, nil
+	return all
 }
 
 // node takes back what is left on one node, and says what became of it.
-func (s sweeping) node(ctx context.Context, access *rest.Config, name string, left leftover) (line string, err error) {
+func (s sweeping) node(ctx context.Context, undoer sweep.Undoer, left sweep.Leftover) (line string, err error) {
 	switch {
-	case left.err != nil:
-		return "", left.err
-	case left.state != nil && !s.all && time.Now().Before(left.state.Deadline):
-		return fmt.Sprintf("%s\tleft as it is: its deadline is %s", name, left.state.Deadline.Format(time.RFC3339)), nil
+	case left.Err != nil:
+		return "", left.Err
+	case left.State != nil && !s.all && time.Now().Before(left.State.Deadline):
+		return fmt.Sprintf("%s\tleft as it is: its deadline is %s", left.Name, left.State.Deadline.Format(time.RFC3339)), nil
 	case s.dryRun:
-		return fmt.Sprintf("%s\twould be taken back: %s", name, left), nil
+		return fmt.Sprintf("%s\twould be taken back: %s", left.Name, left), nil
 	}
-	client, err := drain.NewClient(access, name)
-	if err != nil {
+	outcome, err := undoer.Undo(ctx, left, func(drain.State) bool { return true })
+	switch {
+	case err != nil:
 		return "", err
+	case outcome == sweep.Changed:
+		return left.Name + "\tleft as it is: somebody has changed it meanwhile", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, sweepWithin)
-	defer cancel()
-	if _, err := client.Undo(ctx, func(drain.State) bool { return true }); err != nil {
-		return "", fmt.Errorf("sweeping node %q: %w", name, err)
-	}
-	return fmt.Sprintf("%s\ttaken back: %s", name, left), nil
-}
-
-// String says what is left.
-func (l leftover) String() string {
-	pods := fmt.Sprintf("%d pods handed over", l.handed)
-	if l.state == nil {
-		return pods
-	}
-	return fmt.Sprintf("%s of %s, %s", l.state.Kind, l.state.Deadline.Format(time.RFC3339), pods)
+	return fmt.Sprintf("%s\ttaken back: %s", left.Name, left), nil
 }
 
 // withdraw takes away what the mode AdmissionPolicy has put in force.

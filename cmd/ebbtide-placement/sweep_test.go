@@ -53,7 +53,7 @@ func TestASweepTakesBackWhatNoAgentWill(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		args := append([]string{"--kubeconfig", kubeconfig}, strings.Fields(step.args)...)
-		if code := sweep(t.Context(), args, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		if code := sweepUp(t.Context(), args, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
 			t.Fatalf("%s ended with %d: %s", step.description, code, stderr.String())
 		}
 		for _, line := range step.says {
@@ -127,7 +127,7 @@ template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image
 		return err
 	})
 	var stdout, stderr bytes.Buffer
-	if code := sweep(t.Context(), []string{"--kubeconfig", l.Kubeconfig()}, &stdout, &stderr); code != 0 {
+	if code := sweepUp(t.Context(), []string{"--kubeconfig", l.Kubeconfig()}, &stdout, &stderr); code != 0 {
 		t.Fatalf("it ended with %d: %s", code, stderr.String())
 	}
 	if want := "one\ttaken back: 1 pods handed over"; !strings.Contains(stdout.String(), want) {
@@ -158,7 +158,7 @@ func TestASweepSaysWhatItWasAskedInVain(t *testing.T) {
 		"--kubeconfig /dev/null": {1, "/dev/null"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := sweep(t.Context(), strings.Fields(args), &stdout, &stderr)
+		code := sweepUp(t.Context(), strings.Fields(args), &stdout, &stderr)
 		if said := stdout.String() + stderr.String(); code != want.code || !strings.Contains(said, want.says) {
 			t.Errorf("%s ends with %d and says %q, want %d and %q", args, code, said, want.code, want.says)
 		}

@@ -120,6 +120,11 @@ capabilities:
 {{- if and .Values.placement.enabled (eq .Values.placement.config.mode "Webhook") -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether placement takes back what a drain has left on a node; a duration of nothing but zeros switches that off. */}}
+{{- define "ebbtide.placement.sweeps" -}}
+{{- if and .Values.placement.enabled (regexMatch "[1-9]" (toString .Values.placement.config.audit.sweepAfter)) -}}true{{- end -}}
+{{- end -}}
+
 {{/* What an endpoint of a PodMonitor and of a ServiceMonitor have in common. */}}
 {{- define "ebbtide.scrape" -}}
 interval: {{ .interval }}

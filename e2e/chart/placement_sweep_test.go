@@ -1,0 +1,195 @@
+package chart
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/ebbtide/ebbtide/drain"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/placement/sweep"
+)
+
+// swept is a node that a drain has left closed, and placement's account as the chart
+// makes it, bound by the chart's policy.
+type swept struct {
+	lab  *lab.Lab
+	node *lab.Node
+	user string
+	// access is that of the account, client a client by it.
+	access *rest.Config
+	client kubernetes.Interface
+}
+
+func newSwept(t *testing.T) *swept {
+	t.Helper()
+	l := lab.Shared(t)
+	namespace := l.Namespace(t)
+	values, name := named(namespace)
+	name += "-placement"
+	objects := rendered(t, Options{Namespace: namespace, Values: values})
+	access, err := clientcmd.BuildConfigFromFlags("", accountOf(t, l, namespace, name, objects))
+	must(t, err)
+	client, err := kubernetes.NewForConfig(access)
+	must(t, err)
+	s := &swept{
+		lab: l, node: l.Node(t, lab.NodeSpec{Name: namespace + "-node"}), user: lab.ServiceAccountUser(namespace, name),
+		access: access, client: client,
+	}
+	var bound Objects
+	for _, object := range objects.Of("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding") {
+		if object.GetName() == name+"-node" {
+			bound = append(bound, object)
+		}
+	}
+	text, err := bound.YAML()
+	must(t, err)
+	must(t, l.Apply(t.Context(), "", text))
+	t.Cleanup(func() {
+		admission, ctx := l.Client().AdmissionregistrationV1(), context.WithoutCancel(t.Context())
+		err := errors.Join(admission.ValidatingAdmissionPolicyBindings().Delete(ctx, name+"-node", metav1.DeleteOptions{}),
+			admission.ValidatingAdmissionPolicies().Delete(ctx, name+"-node", metav1.DeleteOptions{}))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	await(t, "the policy to be in force", time.Minute, func(ctx context.Context) bool {
+		return isRefused(s.patch(ctx, `{"metadata": {"labels": {"thief": "was-here"}}}`))
+	})
+	return s
+}
+
+// patch changes the node by placement's account, unless it is refused.
+func (s *swept) patch(ctx context.Context, patch string) error {
+	_, err := s.client.CoreV1().Nodes().Patch(ctx, s.node.Name(), types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{
+		DryRun: []string{metav1.DryRunAll},
+	})
+	return err
+}
+
+// isRefused says of an error that it was the policy's, and not the lack of a right.
+func isRefused(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy")
+}
+
+// mark leaves the node as a drain does, and out of the load balancers besides, with the
+// taint that Kubernetes itself adds to a cordoned node.
+func (s *swept) mark(t *testing.T) {
+	t.Helper()
+	patch := `{"metadata": {"labels": {"node.kubernetes.io/exclude-from-external-load-balancers": ""}, "annotations": {"ebbtide.dev/interruption":
+"{\"notice\": \"i-1\", \"kind\": \"SpotInterruption\", \"bootID\": \"b\", \"cordoned\": true, \"excluded\": true, \"deadline\": \"2026-01-01T00:00:00Z\"}"}},
+"spec": {"unschedulable": true, "taints": [{"key": "ebbtide.dev/interruption", "value": "SpotInterruption", "effect": "NoSchedule"},
+{"key": "dedicated", "value": "edge", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}}`
+	_, err := s.lab.Client().CoreV1().Nodes().Patch(t.Context(), s.node.Name(), types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
+	must(t, err)
+}
+
+func TestASweepIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
+	t.Parallel()
+	s := newSwept(t)
+	s.mark(t)
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: s.client.EventsV1()})
+	ctx, stop := context.WithCancel(t.Context())
+	must(t, broadcaster.StartRecordingToSinkWithContext(ctx))
+	t.Cleanup(broadcaster.Shutdown)
+	sweeper := &sweep.Sweeper{
+		Undoer: sweep.Undoer{Config: s.access, Client: s.client},
+		Look: func(ctx context.Context) (sweep.View, error) {
+			node, err := s.lab.Client().CoreV1().Nodes().Get(ctx, s.node.Name(), metav1.GetOptions{})
+			return sweep.View{Nodes: []*corev1.Node{node}}, err
+		},
+		After: time.Second, Period: 100 * time.Millisecond,
+		Events:  broadcaster.NewRecorder(scheme.Scheme, "ebbtide.dev/placement"),
+		Metrics: sweep.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- sweeper.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+
+	await(t, "the node to be open", time.Minute, func(ctx context.Context) bool {
+		node, err := s.lab.Client().CoreV1().Nodes().Get(ctx, s.node.Name(), metav1.GetOptions{})
+		_, excluded := node.Labels[drain.ExcludeLabel]
+		return err == nil && !node.Spec.Unschedulable && !excluded && node.Annotations[drain.StateAnnotation] == "" &&
+			len(node.Spec.Taints) == 1 && node.Spec.Taints[0].Key == "dedicated" // Kubernetes takes its own off by itself
+	})
+	await(t, "the Event of it", time.Minute, func(ctx context.Context) bool {
+		listed, err := s.lab.Client().EventsV1().Events(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
+			FieldSelector: "regarding.name=" + s.node.Name() + ",reason=Swept",
+		})
+		return err == nil && len(listed.Items) == 1
+	})
+}
+
+// Whoever has stolen the token can open a node that an agent has closed, as the program
+// can, and nothing else.
+func TestAStolenTokenOfPlacementChangesNoNodeInAnyOtherWay(t *testing.T) {
+	t.Parallel()
+	s := newSwept(t)
+	s.checkTypes(t)
+	const untaint = `"spec": {"unschedulable": false, "taints": [{"key": "dedicated", "value": "edge", "effect": "NoSchedule"},
+{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}`
+	open := `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`
+	for what, patch := range map[string]string{
+		"a cordon of a node that is open": `{"spec": {"unschedulable": true}}`,
+		"a taint on it":                   `{"spec": {"taints": [{"key": "ebbtide.dev/interruption", "effect": "NoExecute"}]}}`,
+		"a state for it":                  `{"metadata": {"annotations": {"ebbtide.dev/interruption": "{}"}}}`,
+	} {
+		if err := s.patch(t.Context(), patch); !isRefused(err) {
+			t.Errorf("%s is answered with %v", what, err)
+		}
+	}
+	s.mark(t)
+	await(t, "the policy to let a node be opened", time.Minute, func(ctx context.Context) bool { return s.patch(ctx, open) == nil })
+	for what, patch := range map[string]string{
+		"the annotation kept":          `{` + untaint + `}`,
+		"another taint taken off":      `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"taints": []}}`,
+		"our taint kept":               `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}}`,
+		"a taint put in":               `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}}`,
+		"a label put in":               `{"metadata": {"labels": {"x": "y"}, "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
+		"a label taken off":            `{"metadata": {"labels": {"kubernetes.io/hostname": null}, "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
+		"another annotation":           `{"metadata": {"annotations": {"x": "y", "ebbtide.dev/interruption": null}}, ` + untaint + `}`,
+		"a finalizer":                  `{"metadata": {"finalizers": ["x.example.com/y"], "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
+		"an address for its pods":      `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"podCIDR": "192.0.2.0/24", "podCIDRs": ["192.0.2.0/24"], "unschedulable": false}}`,
+		"a provider's name for itself": `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"providerID": "x", "unschedulable": false}}`,
+	} {
+		if err := s.patch(t.Context(), patch); !isRefused(err) {
+			t.Errorf("%s is answered with %v", what, err)
+		}
+	}
+}
+
+// checkTypes fails when the API server remarks on the policy's expressions, which it
+// checks against the types of what they look at.
+func (s *swept) checkTypes(t *testing.T) {
+	t.Helper()
+	name := s.user[strings.LastIndex(s.user, ":")+1:] + "-node"
+	await(t, "the API server to check the policy", time.Minute, func(ctx context.Context) bool {
+		policy, err := s.lab.Client().AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(ctx, name, metav1.GetOptions{})
+		if err != nil || policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
+			return false
+		}
+		for _, warning := range policy.Status.TypeChecking.ExpressionWarnings {
+			t.Errorf("%s: %s", warning.FieldRef, warning.Warning)
+		}
+		return true
+	})
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/ebbtide/ebbtide/placement/admission"
 	"github.com/ebbtide/ebbtide/placement/audit"
 	"github.com/ebbtide/ebbtide/placement/certificate"
+	"github.com/ebbtide/ebbtide/placement/interruptions"
 	"github.com/ebbtide/ebbtide/placement/sweep"
 	"github.com/ebbtide/ebbtide/placement/webhook"
 )
@@ -64,7 +65,7 @@ func build(config Config, log *slog.Logger) (*replica, error) {
 			known: informers.WaitForCacheSync,
 		},
 	}
-	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addSweeper, b.addPlacing} {
+	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addSweeper, b.addCounter, b.addPlacing} {
 		if err := add(); err != nil {
 			return nil, err
 		}
@@ -130,6 +131,15 @@ func (b *builder) addSweeper() error {
 		After: b.config.Audit.SweepAfter, Events: b.auditor.Events, Metrics: metrics, Log: b.log,
 	}
 	b.lead("sweep", sweeper.Run)
+	return nil
+}
+
+// addCounter adds what counts interruptions where the count outlives their nodes.
+func (b *builder) addCounter() error {
+	counter := &interruptions.Counter{
+		Client: b.clientset, Nodes: b.informers, Metrics: interruptions.NewMetrics(b.registry), Log: b.log,
+	}
+	b.lead("interruptions", counter.Run)
 	return nil
 }
 

@@ -50,6 +50,8 @@ func PolicyRules() []rbacv1.PolicyRule {
 		rule(coordinationv1.GroupName, "leases", Configuration, "get", "update"),
 		rule(v1alpha1.GroupVersion.Group, "placementpolicies/status", "", "patch"),
 		rule(eventsv1.GroupName, "events", "", "create", "patch"),
+		// What agents tell of interruptions.
+		rule(eventsv1.GroupName, "events", "", "list", "watch"),
 		rule(corev1.GroupName, "pods", "", "get", "patch", "delete"),
 		rule(corev1.GroupName, "pods/eviction", "", "create"),
 		// Those that ask for spot nodes are told of.

@@ -113,8 +113,13 @@ func (r *run) hearHandOver(result handedOver, now time.Time) {
 	if p.phase == told || p.phase == done {
 		return // it is on its way already
 	}
+	before := p.out.HandOver
 	p.hearHandOver(result, now)
-	r.Log.Info("Hand-over ended", "pod", p.String(), "handOver", p.out.HandOver, "why", result.why, "err", result.err)
+	log := r.Log.Info
+	if result.refusal.Passes() && p.out.HandOver == before {
+		log = r.Log.Debug // it is asked for every two seconds, and this is no news
+	}
+	log("Hand-over ended", "pod", p.String(), "handOver", p.out.HandOver, "why", result.why, "err", result.err)
 }
 
 // ErrTakenOver is the cause of the end of a drain's context where another drain of the

@@ -69,6 +69,9 @@ func TestEachRuleOfThePagesFindsWhatItForbids(t *testing.T) {
 		"another page may quote others":           {said, file{"docs/x.md", "`\"Cordoned nodes\"`"}, 0},
 		"a metric":                                {metrics, file{"docs/x.md", "`ebbtide_drills_total{outcome=\"Drained\"}`"}, 0},
 		"a series of a metric":                    {metrics, file{"docs/runbooks/X.md", "`ebbtide_lead_seconds_bucket`"}, 0},
+		"a family of metrics":                     {metrics, file{"docs/x.md", "`ebbtide_drills_…`"}, 0},
+		"a family without metrics":                {metrics, file{"docs/x.md", "`ebbtide_tides_…`"}, 1},
+		"a value is no message":                   {said, file{quotingPage, "`sideEffects: None` `agent.enabled: false`"}, 0},
 		"a metric that nobody serves":             {metrics, file{"docs/x.md", "`ebbtide_drill_total`"}, 1},
 	} {
 		if found := c.rule(c.file); len(found) != c.want {
@@ -127,9 +130,9 @@ var (
 	quoted = regexp.MustCompile("`([^`\n]+)`")
 	logged = regexp.MustCompile(`^"[^"]+"$`)
 	// A sentence has a space and no sign that a query has; it is no command, and no value of
-	// the chart.
+	// the chart or of an object.
 	sentence   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9' ,:;?….-]* [A-Za-z0-9' ,:;?….-]*$`)
-	command    = regexp.MustCompile(`^((kubectl|helm|make|go|drill|ebbtide-[a-z]+) |[A-Za-z]+(\.[A-Za-z]+)+: )`)
+	command    = regexp.MustCompile(`^((kubectl|helm|make|go|drill|ebbtide-[a-z]+) |[A-Za-z]+(\.[A-Za-z]+)+: |[A-Za-z]+: [A-Za-z]+$)`)
 	errorParts = regexp.MustCompile(`: |…`)
 )
 
@@ -184,7 +187,9 @@ func namesNoMetric(served string, f file) []string {
 	}
 	var found []string
 	for _, name := range metricName.FindAllString(f.text, -1) {
-		if !strings.Contains(served, "`"+metricSeries.ReplaceAllString(name, "")+"`") && !strings.Contains(served, "`"+name+"`") {
+		// Where a name ends as a family's do, one of the family is enough.
+		one := strings.HasSuffix(name, "_") && regexp.MustCompile("`"+name+"[a-z]").MatchString(served)
+		if !one && !strings.Contains(served, "`"+metricSeries.ReplaceAllString(name, "")+"`") && !strings.Contains(served, "`"+name+"`") {
 			found = append(found, f.path+": names "+name+", which nobody serves")
 		}
 	}

@@ -5,6 +5,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// The annotation crd-revision below tells placement which of two CRDs is newer. It is
+// raised with every change that reaches the CRD, of comments too; a test of placement/crd
+// asks for it.
+
 // PlacementPolicy keeps the pods that it matches on long-lived nodes: nodes that the
 // cloud does not take back at two minutes' notice.
 //
@@ -14,6 +18,7 @@ import (
 // annotation ebbtide.dev/placement of a pod template, with the value "long-lived" or
 // "any", overrides every policy.
 //
+// +kubebuilder:metadata:annotations="ebbtide.dev/crd-revision=1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=plp,categories=ebbtide

@@ -29,6 +29,7 @@ type Config struct {
 	Certificate     Certificate     `yaml:"certificate"`
 	Lifecycle       Lifecycle       `yaml:"lifecycle"`
 	Audit           Audit           `yaml:"audit"`
+	CRDs            CRDs            `yaml:"crds"`
 	// Listen is the address for metrics and health. Port 0 means any free port; a log
 	// line says which.
 	Listen string       `yaml:"listen"`
@@ -107,6 +108,12 @@ type Audit struct {
 	SweepAfter time.Duration `yaml:"sweepAfter"`
 }
 
+// CRDs is what becomes of the CRD that Helm has installed.
+type CRDs struct {
+	// Upgrade replaces one that is older than the program's own; see package crd.
+	Upgrade bool `yaml:"upgrade"`
+}
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	const name = "ebbtide-placement"
@@ -122,6 +129,7 @@ func Default() Config {
 		},
 		Lifecycle: Lifecycle{BuiltIn: true},
 		Audit:     Audit{Lease: name, SweepAfter: 15 * time.Minute},
+		CRDs:      CRDs{Upgrade: true},
 		Listen:    ":9809",
 		Log:       settings.Log{Level: "info", Format: "json"},
 	}

@@ -40,6 +40,7 @@ func (c *Config) fields() settings.Fields {
 		"lifecycle.spotLabels":        settings.Texts(&c.Lifecycle.SpotLabels),
 		"audit.lease":                 settings.Text(&c.Audit.Lease),
 		"audit.sweepAfter":            settings.Duration(&c.Audit.SweepAfter),
+		"crds.upgrade":                settings.Truth(&c.CRDs.Upgrade),
 		"listen":                      settings.Text(&c.Listen),
 		"log.level":                   settings.Text(&c.Log.Level),
 		"log.format":                  settings.Text(&c.Log.Format),

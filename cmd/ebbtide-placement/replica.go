@@ -19,6 +19,7 @@ import (
 	"github.com/ebbtide/ebbtide/placement/admission"
 	"github.com/ebbtide/ebbtide/placement/audit"
 	"github.com/ebbtide/ebbtide/placement/certificate"
+	"github.com/ebbtide/ebbtide/placement/crd"
 	"github.com/ebbtide/ebbtide/placement/interruptions"
 	"github.com/ebbtide/ebbtide/placement/sweep"
 	"github.com/ebbtide/ebbtide/placement/webhook"
@@ -65,7 +66,7 @@ func build(config Config, log *slog.Logger) (*replica, error) {
 			known: informers.WaitForCacheSync,
 		},
 	}
-	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addSweeper, b.addCounter, b.addPlacing} {
+	for _, add := range []func() error{b.addMemory, b.addAuditor, b.addSweeper, b.addUpgrader, b.addCounter, b.addPlacing} {
 		if err := add(); err != nil {
 			return nil, err
 		}
@@ -137,9 +138,29 @@ func (b *builder) addSweeper() error {
 // addCounter adds what counts interruptions where the count outlives their nodes.
 func (b *builder) addCounter() error {
 	counter := &interruptions.Counter{
-		Client: b.clientset, Nodes: b.informers, Metrics: interruptions.NewMetrics(b.registry), Log: b.log,
+		Client: b.clientset, Nodes: b.informers,
+		Leader: func(ctx context.Context) (int, error) {
+			record, _, err := b.auditor.Lock.Get(ctx)
+			if err != nil {
+				return 0, err
+			}
+			return record.LeaderTransitions, nil
+		},
+		Metrics: interruptions.NewMetrics(b.registry), Log: b.log,
 	}
 	b.lead("interruptions", counter.Run)
+	return nil
+}
+
+// addUpgrader adds what brings the CRD up to date. Nobody's readiness hangs on it.
+func (b *builder) addUpgrader() error {
+	upgrader, err := crd.New(b.auditor.Dynamic, b.registry, b.log)
+	if err != nil {
+		return err
+	}
+	if b.config.CRDs.Upgrade {
+		b.lead("CRD", upgrader.Run)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,13 +13,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/placementrun"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/crd"
 )
 
 // The chart writes to placement's own pods what placement writes to the pods of others.
@@ -73,6 +78,7 @@ func TestPlacementIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	p := newPlacement(t, l, "Webhook")
+	p.outdateCRD(t)
 	l.Node(t, lab.NodeSpec{Name: "spot-1", Labels: map[string]string{"karpenter.sh/capacity-type": "spot"}})
 	must(t, l.Apply(t.Context(), metav1.NamespaceSystem, dns))
 	must(t, l.WaitPods(within(t, time.Minute), metav1.NamespaceSystem, "k8s-app=kube-dns", lab.AllReady(1)))
@@ -88,6 +94,10 @@ func TestPlacementIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
 	})
 	await(t, "the policy to say so", time.Minute, func(ctx context.Context) bool {
 		return meta.IsStatusConditionTrue(p.policy(ctx, "dns").Status.Conditions, v1alpha1.ConditionSafe)
+	})
+	await(t, "the CRD to be brought up to date", time.Minute, func(ctx context.Context) bool {
+		revision, err := crd.RevisionOf(p.crd(ctx))
+		return err == nil && revision > 0
 	})
 	await(t, "the Event of the rescue", time.Minute, func(ctx context.Context) bool {
 		listed, err := l.Client().EventsV1().Events(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
@@ -165,6 +175,33 @@ func newPlacement(t *testing.T, l *lab.Lab, mode string) *installedPlacement {
 	must(t, err)
 	must(t, l.Apply(t.Context(), "", text))
 	return p
+}
+
+var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+const policiesCRD = "placementpolicies.placement.ebbtide.dev"
+
+// outdateCRD makes the CRD look as if a release from before revisions had installed it.
+func (p *installedPlacement) outdateCRD(t *testing.T) {
+	t.Helper()
+	client, err := dynamic.NewForConfig(p.lab.Config())
+	must(t, err)
+	patch := fmt.Sprintf(`{"metadata": {"annotations": {%q: null}}}`, crd.RevisionAnnotation)
+	_, err = client.Resource(crds).Patch(t.Context(), policiesCRD, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	must(t, err)
+}
+
+// crd returns the CRD as it is; an empty one when it cannot be read.
+func (p *installedPlacement) crd(ctx context.Context) *unstructured.Unstructured {
+	client, err := dynamic.NewForConfig(p.lab.Config())
+	if err != nil {
+		return &unstructured.Unstructured{}
+	}
+	found, err := client.Resource(crds).Get(ctx, policiesCRD, metav1.GetOptions{})
+	if err != nil {
+		return &unstructured.Unstructured{}
+	}
+	return found
 }
 
 // start starts a replica and waits until it is ready.

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/charts"
 	"github.com/ebbtide/ebbtide/e2e/internal/programrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -92,18 +91,10 @@ const servedWithin = 30 * time.Second
 
 // installCRD applies the chart's CRD, unless it is there, and waits until it is served.
 func (i *Installation) installCRD(ctx context.Context) error {
-	root, err := moduleRoot()
-	if err != nil {
+	if err := i.lab.Apply(ctx, "", charts.PlacementPolicies); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	manifest, err := os.ReadFile(filepath.Join(root, "charts/ebbtide/crds/placement.ebbtide.dev_placementpolicies.yaml"))
-	if err != nil {
-		return fmt.Errorf("reading the CRD: %w", err)
-	}
-	if err := i.lab.Apply(ctx, "", string(manifest)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, servedWithin, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, servedWithin, true, func(context.Context) (bool, error) {
 		_, err := i.lab.Client().Discovery().ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
 		return err == nil, nil
 	})
@@ -111,25 +102,6 @@ func (i *Installation) installCRD(ctx context.Context) error {
 		return fmt.Errorf("waiting for the API server to serve the CRD: %w", err)
 	}
 	return nil
-}
-
-// moduleRoot finds the repository from the working folder, which has to be inside, as
-// it has to be for [Build].
-func moduleRoot() (string, error) {
-	at, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("finding the module: %w", err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
-			return at, nil
-		}
-		above := filepath.Dir(at)
-		if above == at {
-			return "", errors.New("finding the module: the working folder is not inside of one")
-		}
-		at = above
-	}
 }
 
 // APIServerMetrics returns every series that the API server shows, by its name as the

@@ -13,6 +13,9 @@ import (
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 )
 
+// apiextensionsGroup is that of CRDs; its package would be one more dependency.
+const apiextensionsGroup = "apiextensions.k8s.io"
+
 // PolicyRules are the rights of a replica, in whatever mode it is. Here they hold in every
 // namespace; of the Secret and the Lease a cluster would grant them in the program's
 // own.
@@ -54,6 +57,10 @@ func PolicyRules() []rbacv1.PolicyRule {
 		rule(eventsv1.GroupName, "events", "", "list", "watch"),
 		rule(corev1.GroupName, "pods", "", "get", "patch", "delete"),
 		rule(corev1.GroupName, "pods/eviction", "", "create"),
+		// What an agent has left that does not come back, and the CRD, which Helm does not
+		// upgrade.
+		rule(corev1.GroupName, "nodes", "", "get", "patch"),
+		rule(apiextensionsGroup, "customresourcedefinitions", "placementpolicies."+v1alpha1.GroupVersion.Group, "get", "patch"),
 		// Those that ask for spot nodes are told of.
 		rule(appsv1.GroupName, "daemonsets", "", "list"),
 		// What speaks for or against a hand-over.

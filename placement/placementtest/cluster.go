@@ -2,11 +2,6 @@ package placementtest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/charts"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
@@ -47,38 +43,11 @@ func Await(t testing.TB, state string, reached func(context.Context) error) {
 // until the API server serves it. It stays when the test ends.
 func InstallCRD(t testing.TB, l *lab.Lab) {
 	t.Helper()
-	manifest, err := readCRD()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Apply(t.Context(), "", string(manifest)); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := l.Apply(t.Context(), "", charts.PlacementPolicies); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 	Await(t, "the API server to serve the CRD", func(context.Context) error {
 		_, err := l.Client().Discovery().ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
 		return err
 	})
-}
-
-// crd is where the CRD is in the repository.
-const crd = "charts/ebbtide/crds/placement.ebbtide.dev_placementpolicies.yaml"
-
-// readCRD looks for the CRD from the working directory upwards, which is the
-// directory of the package that is tested.
-func readCRD() ([]byte, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return nil, fmt.Errorf("finding the working directory: %w", err)
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		manifest, err := fs.ReadFile(os.DirFS(at), crd)
-		switch {
-		case err == nil:
-			return manifest, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("reading the CRD: %w", err)
-		case at == filepath.Dir(at):
-			return nil, fmt.Errorf("looking for %q from %q upwards: %w", crd, dir, err)
-		}
-	}
 }

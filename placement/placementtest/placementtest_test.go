@@ -141,21 +141,3 @@ func TestAMetricIsFoundByItsLabels(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-func TestTheCRDIsFound(t *testing.T) {
-	t.Parallel()
-	manifest, err := readCRD()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(manifest), "kind: CustomResourceDefinition") {
-		t.Errorf("it says\n%.200s", manifest)
-	}
-}
-
-func TestTheCRDIsNotFoundOutsideOfTheRepository(t *testing.T) {
-	t.Chdir(t.TempDir())
-	if _, err := readCRD(); err == nil || !strings.Contains(err.Error(), crd) {
-		t.Errorf("the error is %v, want one that names the file", err)
-	}
-}

@@ -1,0 +1,12 @@
+package crd
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebbtide/ebbtide/e2e/lab"
+)
+
+// Nothing that a test of this package starts may outlive it.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(lab.Suite(m)) }

@@ -39,17 +39,22 @@ type Counter struct {
 	// Client lists and watches Events.
 	Client kubernetes.Interface
 	// Nodes lists the nodes, from memory: it is asked every two seconds.
-	Nodes   client.Reader
+	Nodes client.Reader
+	// Leader says how often the lead has changed hands: where that is as often as when
+	// Run ended, nobody has counted since, and Run goes on where it was.
+	Leader  func(ctx context.Context) (transitions int, err error)
 	Metrics *Metrics
 	Log     *slog.Logger
+
+	last *term
 }
 
 // Run counts until ctx ends. It fails when it cannot begin; after that it tries again
-// what fails, since what it knows is worth keeping.
+// what fails, since what it knows is worth keeping. It runs once at a time.
 func (c *Counter) Run(ctx context.Context) error {
 	defer c.Metrics.watched.Set(0)
-	t := &term{Counter: c, memory: &Memory{}}
-	if err := t.begin(ctx); err != nil {
+	t, err := c.begin(ctx)
+	if err != nil {
 		return err
 	}
 	for {
@@ -73,16 +78,36 @@ func (c *Counter) Run(ctx context.Context) error {
 	}
 }
 
+// begin begins a term, or goes on with the last one: an API server that is away for
+// longer than a lease ends the term of a leader that nobody follows.
+func (c *Counter) begin(ctx context.Context) (*term, error) {
+	transitions, err := c.Leader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking who has led: %w", err)
+	}
+	if c.last != nil && c.last.transitions == transitions {
+		return c.last, c.last.catchUp(ctx)
+	}
+	t := &term{Counter: c, transitions: transitions, memory: &Memory{}}
+	if err := t.recall(ctx); err != nil {
+		return nil, err
+	}
+	c.last = t
+	return t, nil
+}
+
 // term is one time of leading.
 type term struct {
 	*Counter
-	memory *Memory
+	// transitions is what the term is told by from the next.
+	transitions int
+	memory      *Memory
 	// heard is the resourceVersion of the last Event that was taken in.
 	heard string
 }
 
-// begin learns what was before the term, which is not counted.
-func (t *term) begin(ctx context.Context) error {
+// recall learns what was before the term, which is not counted.
+func (t *term) recall(ctx context.Context) error {
 	// All Events of a cluster are many, and only the version of the list is wanted.
 	now, err := t.list(ctx, metav1.NamespaceAll, metav1.ListOptions{Limit: 1})
 	if err != nil {

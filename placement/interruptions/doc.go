@@ -26,7 +26,8 @@
 //   - Interruptions that are under way count no more as interruptions; how they end
 //     does.
 //   - What happens while nobody leads is lost: some two seconds when a leader hands
-//     over, fifteen when it dies.
+//     over, fifteen when it dies. A leader that only lost the API server for a while,
+//     and leads again before anybody else has, makes up for what it has missed.
 //
 // What this cannot know:
 //

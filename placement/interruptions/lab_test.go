@@ -71,7 +71,7 @@ func (s *scene) counter() (*Counter, *prometheus.Registry) {
 	s.must(err)
 	registry := prometheus.NewRegistry()
 	return &Counter{
-		Client: api, Nodes: nodeReader{api: s.Client()},
+		Client: api, Nodes: nodeReader{api: s.Client()}, Leader: func(context.Context) (int, error) { return 1, nil },
 		Metrics: NewMetrics(registry), Log: slog.New(slog.DiscardHandler),
 	}, registry
 }
@@ -224,6 +224,31 @@ func TestALeaderCountsWhatHasHappenedInItsTerm(t *testing.T) { //nolint:parallel
 	if got := value(t, registry, "ebbtide_interruptions_watched"); got != 0 {
 		t.Errorf("after the term ebbtide_interruptions_watched is %v, want 0", got)
 	}
+}
+
+func TestALeaderGoesOnWhereItWasUnlessAnotherHasLed(t *testing.T) { //nolint:paralleltest // a counter hears every Event
+	s := newScene(t, mayHear)
+	doomed := s.node("doomed")
+	c, registry := s.counter()
+	transitions := 7
+	c.Leader = func(context.Context) (int, error) { return transitions, nil }
+	end := s.begin(c, registry)
+	s.carries(doomed, ending("n"))
+	s.counts(registry, "the interruption", "ebbtide_interruptions_total SpotInterruption", 1)
+	end()
+	s.told(ofPod("ForcedPastBudget", "p"))
+	s.told(ofNode(drainIncomplete, doomed, "n"))
+	end = s.begin(c, registry)
+	s.counts(registry, "the drain that ended meanwhile", "ebbtide_interruptions_drains_total Incomplete", 1)
+	s.counts(registry, "the pod that left meanwhile", "ebbtide_interruptions_pods_total Forced", 1)
+	end()
+
+	s.told(ofPod("ForcedPastBudget", "q"))
+	transitions++
+	s.begin(c, registry)
+	s.told(ofPod("ForcedPastBudget", "r"))
+	s.counts(registry, "the pod that left in its term", "ebbtide_interruptions_pods_total Forced", 2)
+	s.counts(registry, "the interruption to be counted once", "ebbtide_interruptions_total SpotInterruption", 1)
 }
 
 // The deadline is past when the node is first seen to carry it, so that nobody has to

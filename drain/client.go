@@ -71,27 +71,6 @@ func (c *Client) Mark(ctx context.Context, state State) (State, error) {
 	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)
 }
 
-// Undo takes back what an earlier drain did to the node and to pods that it
-// handed over, if the state that the node carries is one that may be undone; the
-// choice is made on what is read in the same moment, so that it can never hit a
-// newer drain. The node comes last: as long as it carries its state, somebody
-// will go on. It says whether there was anything to undo.
-func (c *Client) Undo(ctx context.Context, may func(State) bool) (bool, error) {
-	node, err := c.Get(ctx)
-	if err != nil {
-		return false, err
-	}
-	state, err := ReadState(node)
-	if err != nil || state != nil && !may(*state) {
-		return false, err
-	}
-	// A drain whose cordon never succeeded has handed pods over all the same.
-	if err := c.takeBack(ctx); err != nil || state == nil {
-		return false, err
-	}
-	return true, c.patchNode(ctx, "uncordoning", undoPatch(node, *state), c.dryRun)
-}
-
 // Prove rehearses a cordon on the server without changing anything: it passes
 // when the API server can be reached, takes our token, grants the patch and no
 // admission policy is in the way. One request.
@@ -212,23 +191,6 @@ func (c *Client) Announce(ctx context.Context, pod PodRef, deadline time.Time) e
 	}})
 	if err != nil {
 		return fmt.Errorf("announcing the deadline to pod %q: %w", pod, err)
-	}
-	return nil
-}
-
-// withdraw takes back from the pod the moment that [Client.Announce] told it; a pod
-// that is not known to carry one needs nothing. What its author had written there is
-// not known any more: any value asks.
-func (c *Client) withdraw(ctx context.Context, pod *corev1.Pod) error {
-	told, asked := pod.Annotations[DeadlineAnnotation]
-	if _, err := time.Parse(time.RFC3339, told); !asked || err != nil || pod.DeletionTimestamp != nil {
-		return nil //nolint:nilerr // another value is not ours
-	}
-	err := c.patchPod(ctx, refOf(pod), "", map[string]any{"metadata": map[string]any{
-		"uid": pod.UID, "annotations": map[string]string{DeadlineAnnotation: ""},
-	}})
-	if err = ignoreNotFound(err); err != nil {
-		return fmt.Errorf("withdrawing the deadline from pod %q: %w", refOf(pod), err)
 	}
 	return nil
 }

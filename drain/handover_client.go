@@ -3,7 +3,6 @@ package drain
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -203,42 +202,3 @@ func (c *Client) followDeployment(ctx context.Context, name types.NamespacedName
 
 // Successor returns what hands the node's pods over in a drain for notice.
 func (c *Client) Successor(notice string) Successor { return NewHandOvers(c, notice) }
-
-// takeBack gives every pod of the node that is handed over back to its
-// ReplicaSet, and those that were taken back their own deletion cost: what is left
-// of a drain that is over. Those that were told the deadline are told that there is
-// none any more. A pod whose ReplicaSet would not keep it is evicted,
-// within its budget. One request, and some for each pod; it goes on after a failure
-// and returns all of them.
-func (c *Client) takeBack(ctx context.Context) error {
-	var pods corev1.PodList
-	// All of them: what was put aside of a deletion cost is no label.
-	err := c.core.Get().MaxRetries(0).Resource("pods").VersionedParams(&metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", c.name).String(),
-	}, parameterCodec).Do(ctx).Into(&pods)
-	if err != nil {
-		return fmt.Errorf("listing the pods of node %q: %w", c.name, err)
-	}
-	handOvers := NewHandOvers(c, "")
-	var errs []error
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if handOver, err := HandOverOf(pod); err != nil || handOver == nil {
-			continue // the label is somebody else's
-		}
-		undone, err := handOvers.takeBack(ctx, refOf(pod))
-		if err == nil && !undone {
-			err = ignoreNotFound(c.Evict(ctx, refOf(pod), ownGrace(pod)))
-		}
-		errs = append(errs, err)
-	}
-	// After all of them: until then their ReplicaSets have had time to choose.
-	for i := range pods.Items {
-		_, handed := pods.Items[i].Labels[HandedOverKey]
-		if handed || isDear(&pods.Items[i]) {
-			errs = append(errs, c.restoreCost(ctx, refOf(&pods.Items[i])))
-		}
-		errs = append(errs, c.withdraw(ctx, &pods.Items[i]))
-	}
-	return errors.Join(errs...)
-}

@@ -99,7 +99,10 @@ func (c *Client) awaitChoice(ctx context.Context, pod *corev1.Pod) error {
 	defer cancel()
 	for {
 		tooMany, err := c.hasTooMany(ctx, pod)
-		if err != nil || !tooMany {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx) // the time was up in the middle of a request
+		case err != nil, !tooMany:
 			return err
 		}
 		if err := pause(ctx, choiceAgain, nil); err != nil {

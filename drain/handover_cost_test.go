@@ -1,18 +1,23 @@
 package drain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -156,22 +161,25 @@ func (s *stage) undoneNode() {
 	client := s.handOvers().client
 	_, err := client.Mark(s.Context(), State{Notice: "notice-1", Kind: "SpotInterruption"})
 	s.must(err)
-	undone, err := client.Undo(s.within(10*time.Second), func(State) bool { return true })
+	undone, err := client.UndoDrain(s.within(10*time.Second), anyState)
 	if s.must(err); !undone {
 		s.Fatal("there was nothing to undo")
 	}
 }
 
+// anyState lets every state be undone.
+func anyState(State) bool { return true }
+
 // Without its controller the ReplicaSet cannot choose: the pod stays dear until it
-// has, and the node keeps its state, so that somebody tries again.
+// has, and the node keeps its state, put back as it is, so that somebody tries again.
 func TestHandOverKeepsThePodDearUntilItsReplicaSetHasChosen(t *testing.T) {
 	t.Parallel()
 	s := newStageOf(t, lab.New(t), 1, costing("-5"))
 	h, old := s.handOvers(), s.pod("web")
 	ref := s.begun(h, old)
-	s.waitPods(10*time.Second, lab.AllReady(2))
+	s.waitPods(30*time.Second, lab.AllReady(2))
 	s.must(s.lab.Pause(lab.ControllerManager))
-	undone, err := h.Undo(s.within(10*time.Second), ref)
+	undone, err := h.Undo(s.within(30*time.Second), ref)
 	if !undone || !errors.Is(err, errUndecided) {
 		t.Errorf("the undo says %v, %v; want the pod back, and that nothing was chosen", undone, err)
 	}
@@ -180,16 +188,58 @@ func TestHandOverKeepsThePodDearUntilItsReplicaSetHasChosen(t *testing.T) {
 	}
 	_, err = h.client.Mark(t.Context(), State{Notice: "notice-1"})
 	s.must(err)
-	if undone, err := h.client.Undo(s.within(10*time.Second), func(State) bool { return true }); undone || !errors.Is(err, errUndecided) {
-		t.Errorf("the node's undo says %v, %v; want to be asked again", undone, err)
+	if undone, err := h.client.UndoDrain(s.within(30*time.Second), anyState); !undone || !errors.Is(err, errUndecided) {
+		t.Errorf("the node's undo says %v, %v; want it put back, and to be asked again for the pod", undone, err)
 	}
 	s.must(s.lab.Resume(lab.ControllerManager))
-	s.waitPods(20*time.Second, func(pods []corev1.Pod) bool { return len(pods) == 1 })
-	undone, err = h.client.Undo(s.within(10*time.Second), func(State) bool { return true })
+	s.waitPods(30*time.Second, func(pods []corev1.Pod) bool { return len(pods) == 1 })
+	undone, err = h.client.UndoDrain(s.within(30*time.Second), anyState)
 	if s.must(err); !undone {
 		t.Error("the node's undo found nothing to undo")
 	}
 	s.isBack(old)
+}
+
+// slowly is an API server on which a ReplicaSet has a pod too many. It answers the
+// first look, and lets whoever looks again wait for the end of his patience.
+type slowly struct{ asked atomic.Int32 }
+
+func (s *slowly) RoundTrip(request *http.Request) (*http.Response, error) {
+	const looks = 2 // requests of one look
+	if s.asked.Add(1) > looks {
+		<-request.Context().Done()
+		return nil, request.Context().Err()
+	}
+	if strings.HasSuffix(request.URL.Path, "/pods") {
+		const pod = `{"metadata": {"ownerReferences": [{"uid": "uid-rs", "controller": true}]}}`
+		return answer(request, http.StatusOK, `{"kind": "PodList", "apiVersion": "v1", "items": [`+pod+`, `+pod+`]}`), nil
+	}
+	return answer(request, http.StatusOK, `{"kind": "ReplicaSet", "apiVersion": "apps/v1", "metadata": {"uid": "uid-rs"}, "spec": {"replicas": 1}}`), nil
+}
+
+func TestHandOverIsUndecidedAlsoWhereTheTimeIsUpInTheMiddleOfARequest(t *testing.T) {
+	t.Parallel()
+	controller := true
+	pod := newPod("a")
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", UID: "uid-rs", Controller: &controller}}
+	synctest.Test(t, func(t *testing.T) {
+		client, err := NewClient(&rest.Config{Host: "http://nowhere.invalid", Transport: &slowly{}}, "n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := client.awaitChoice(t.Context(), pod); !errors.Is(err, errUndecided) {
+			t.Errorf("the wait says %v, want %v", err, errUndecided)
+		}
+		if took := time.Since(began); took != choiceWait {
+			t.Errorf("it took %v, want %v", took, choiceWait)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := client.awaitChoice(ended, pod); !errors.Is(err, context.Canceled) {
+			t.Errorf("a wait that is called off says %v", err)
+		}
+	})
 }
 
 // A write of others between the look at a pod and the patch is a reason to look

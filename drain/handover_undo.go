@@ -21,7 +21,8 @@ var errContended = errors.New("it was changed each time before it could be writt
 // deletes the replacement. It says whether it did: a pod that is gone, ending or
 // not handed over needs nothing, and one whose ReplicaSet is no longer its
 // Deployment's newest stays with the Deployment, since the ReplicaSet would not
-// keep it; such a pod should be evicted. It works on pods that an earlier agent
+// keep it; such a pod should be evicted. So does one that was handed over for
+// somebody else's sake; see [RescueNotice]. It works on pods that an earlier agent
 // has handed over, and waits for a [HandOvers.Begin] of the same pod that is under
 // way. An error with undone says that the pod is back and keeps a deletion cost of
 // ours; the next Undo of it, or of its node, gives it back its own. Eight requests,
@@ -44,27 +45,48 @@ func (h *HandOvers) Undo(ctx context.Context, ref PodRef) (undone bool, err erro
 	return undone, h.client.restoreCost(ctx, ref)
 }
 
+// reversal says what became of an attempt to take a pod back.
+type reversal int
+
+const (
+	// needless: there is nothing of ours to take back, or it was only rehearsed.
+	needless reversal = iota
+	// reversed: the pod is its ReplicaSet's again.
+	reversed
+	// outdated: its ReplicaSet would not keep it.
+	outdated
+)
+
+// takeBack says whether the pod is its ReplicaSet's again by what it did.
 func (h *HandOvers) takeBack(ctx context.Context, ref PodRef) (bool, error) {
+	end, err := h.reverse(ctx, ref)
+	return end == reversed, err
+}
+
+func (h *HandOvers) reverse(ctx context.Context, ref PodRef) (reversal, error) {
 	for range undoTries {
 		pod, handOver, err := h.handedPod(ctx, ref)
-		if err != nil || handOver == nil {
-			return false, err
+		if err != nil || handOver == nil || (handOver.Notice == RescueNotice) != (h.notice == RescueNotice) {
+			return needless, err
 		}
 		current, err := h.isStillCurrent(ctx, pod, *handOver)
-		if err != nil || !current {
-			return false, err
+		switch {
+		case err != nil:
+			return needless, err
+		case !current:
+			return outdated, nil
 		}
 		_, err = h.client.changePod(ctx, "taking back", ref, takeBackPatch(pod, *handOver))
 		switch {
-		case err == nil:
-			return h.client.dryRun == nil, nil
-		case apierrors.IsNotFound(err):
-			return false, nil
+		case err == nil && h.client.dryRun == nil:
+			return reversed, nil
+		case err == nil, apierrors.IsNotFound(err):
+			return needless, nil
 		case !apierrors.IsConflict(err):
-			return false, err
+			return needless, err
 		}
 	}
-	return false, fmt.Errorf("taking back pod %q: %w", ref, errContended)
+	return needless, fmt.Errorf("taking back pod %q: %w", ref, errContended)
 }
 
 // handedPod reads a pod and what it carries; that is nil where there is nothing to

@@ -31,3 +31,8 @@ const (
 	// FieldManager is the name under which the API server records our writes.
 	FieldManager = "ebbtide-agent"
 )
+
+// RescueNotice stands in a [HandOver] in the place of a notice where it was no
+// interruption that the pod was handed over for: placement moves it to a better node.
+// Drains leave it to whoever began it, and rescues leave the hand-overs of drains.
+const RescueNotice = "placement-rescue"

@@ -37,6 +37,12 @@ type State struct {
 	// it had no [ExcludeLabel].
 	Cordoned bool `json:"cordoned"`
 	Excluded bool `json:"excluded,omitempty"`
+	// PutBack is true when the node itself is as it was before, and what is left to
+	// do is about its pods: see [Client.UndoDrain]. Such a state speaks of no drain
+	// that is under way.
+	PutBack bool `json:"putBack,omitempty"`
+	// Agent is the name of the pod whose agent wrote this; empty when it is not known.
+	Agent string `json:"agent,omitempty"`
 }
 
 // SetDeadline writes D in both reckonings; now is the moment at which boot is
@@ -88,7 +94,7 @@ func ReadState(node *corev1.Node) (*State, error) {
 	return &state, nil
 }
 
-// nodePatch is the strategic merge patch that Mark, Exclude and Undo share.
+// nodePatch is the strategic merge patch that Mark, Exclude and UndoDrain share.
 // spec.taints is one atomic list to the API, so a patch carries all of them and
 // the resourceVersion they were read at.
 type nodePatch struct {
@@ -135,11 +141,12 @@ func excludePatch(node *corev1.Node, state State) (nodePatch, bool) {
 	return patch, true
 }
 
-// undoPatch takes back what state says we did, and our taint and annotation.
-func undoPatch(node *corev1.Node, state State) nodePatch {
-	var patch nodePatch
-	patch.Metadata.ResourceVersion = node.ResourceVersion
-	patch.Metadata.Annotations = map[string]*string{StateAnnotation: nil}
+// putBackPatch takes back what state says we did to node, and our taint. The state
+// stays and says so: as long as the node carries one, somebody goes on.
+func putBackPatch(node *corev1.Node, state State) nodePatch {
+	left := state
+	left.PutBack, left.Cordoned, left.Excluded = true, false, false
+	patch := statePatch(node, left)
 	if state.Excluded {
 		patch.Metadata.Labels = map[string]*string{ExcludeLabel: nil}
 	}
@@ -149,6 +156,14 @@ func undoPatch(node *corev1.Node, state State) nodePatch {
 		schedulable := false
 		patch.Spec.Unschedulable = &schedulable
 	}
+	return patch
+}
+
+// forgetPatch takes the state off node.
+func forgetPatch(node *corev1.Node) nodePatch {
+	var patch nodePatch
+	patch.Metadata.ResourceVersion = node.ResourceVersion
+	patch.Metadata.Annotations = map[string]*string{StateAnnotation: nil}
 	return patch
 }
 

@@ -124,6 +124,14 @@ func TestACordonLeavesTheNodeMarkedAndOthersAlone(t *testing.T) {
 				State: with(func(s *State) { s.Cordoned, s.Excluded = true, true }),
 			},
 		},
+		"a node that was put back is cordoned anew": {
+			look{State: &State{Notice: "i-0", PutBack: true}},
+			look{Unschedulable: true, Taints: []corev1.Taint{ourTaint}, State: cordonedByUs},
+		},
+		"a node that was put back, and that others have cordoned since, is not ours to uncordon": {
+			look{Unschedulable: true, State: &State{Notice: "i-0", PutBack: true}},
+			look{Unschedulable: true, Taints: []corev1.Taint{ourTaint}, State: &notice},
+		},
 		"a node that somebody uncordoned meanwhile is cordoned by us": {
 			look{State: &State{Notice: "i-0"}},
 			look{Unschedulable: true, Taints: []corev1.Taint{ourTaint}, State: cordonedByUs},
@@ -174,12 +182,26 @@ func TestAnUndoTakesBackWhatWasOursAndNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			node := nodeOf(t, c.before)
-			got := patched(t, node, undoPatch(node, *c.before.State))
-			if diff := cmp.Diff(c.after, got, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(c.after, putBack(t, node, *c.before.State), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("node (-want +got):\n%s", diff)
 			}
 		})
 	}
+}
+
+// putBack returns how node looks when it was put back and its state was taken off. In
+// between it has to say that there is nothing to put back any more: whoever reads it
+// then must not take a cordon of others for ours.
+func putBack(t *testing.T, node *corev1.Node, state State) look {
+	t.Helper()
+	between := patched(t, node, putBackPatch(node, state))
+	want := state
+	want.PutBack, want.Cordoned, want.Excluded = true, false, false
+	if diff := cmp.Diff(&want, between.State); diff != "" {
+		t.Errorf("the state in between (-want +got):\n%s", diff)
+	}
+	last := nodeOf(t, between)
+	return patched(t, last, forgetPatch(last))
 }
 
 func TestACordonAndItsUndoLeaveNoTrace(t *testing.T) {
@@ -197,7 +219,7 @@ func TestACordonAndItsUndoLeaveNoTrace(t *testing.T) {
 		t.Fatalf("excluded as %+v with state %+v", excluded, excluded.State)
 	}
 	last := nodeOf(t, excluded)
-	if diff := cmp.Diff(before, patched(t, last, undoPatch(last, *excluded.State)), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(before, putBack(t, last, *excluded.State), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("node (-before +after):\n%s", diff)
 	}
 }

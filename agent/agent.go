@@ -34,7 +34,8 @@ type Node interface {
 	Get(ctx context.Context) (*corev1.Node, error)
 	Watch(ctx context.Context) *drain.Feed
 	Attachments(ctx context.Context) *drain.Attachments
-	Undo(ctx context.Context, may func(drain.State) bool) (bool, error)
+	UndoDrain(ctx context.Context, may func(drain.State) bool) (undone bool, err error)
+	Runs(ctx context.Context, pod string) (bool, error)
 	Successor(notice string) drain.Successor
 	Prove(ctx context.Context) error
 	Missing(ctx context.Context) ([]drain.Permission, error)
@@ -62,6 +63,10 @@ type Noticer interface {
 type Agent struct {
 	Node    Node
 	Sources []Source
+	// Pod is the name of the pod that the agent runs in, by which another agent of the
+	// node tells whether it lives. Empty means the host's name: a pod has its own unless
+	// it has its node's network, and there no two agents find the same port free.
+	Pod string
 	// PollInterval is the pause between two polls of a source.
 	PollInterval time.Duration
 	Boot         drain.Boot

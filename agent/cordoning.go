@@ -70,7 +70,7 @@ func (a *Agent) heed(written drain.State, notice Notice, countdown *drain.Countd
 func (a *Agent) state(notice Notice, budget drain.Budget) drain.State {
 	state := drain.State{
 		Notice: notice.ID, Source: notice.Source, Kind: string(notice.Kind),
-		Action: string(notice.Action), DeadlineKind: string(notice.DeadlineKind),
+		Action: string(notice.Action), DeadlineKind: string(notice.DeadlineKind), Agent: a.Pod,
 	}
 	state.SetDeadline(budget.Deadline, time.Now(), a.Boot)
 	return state

@@ -60,38 +60,51 @@ func NewDrills() *Drills { return &Drills{asks: make(chan drillAsk)} }
 // drillAsk is an order on its way to the loop. Without an order the last drill is
 // asked for.
 type drillAsk struct {
-	order  *DrillOrder
+	order *DrillOrder
+	// looked is true when the node was looked at before.
+	looked bool
 	answer chan<- drillAnswer
 }
 
 type drillAnswer struct {
 	run   *DrillRun
 	begun bool
-	err   error
+	// look is to be called before asking again; nil asks for nothing.
+	look func(ctx context.Context) error
+	err  error
 }
 
 // Begin begins a drill, or returns the one that is under way, for which begun is
-// false. The drill goes on whatever becomes of ctx. A node that is under a notice, and
-// an agent that is not ready, refuse with [ErrDrillRefused].
+// false. The drill goes on whatever becomes of ctx. A node that is under a notice or
+// carries anything of an earlier drain, and an agent that is not ready, refuse with
+// [ErrDrillRefused].
 func (d *Drills) Begin(ctx context.Context, order DrillOrder) (run *DrillRun, begun bool, err error) {
 	if err := order.Check(); err != nil {
 		return nil, false, err
 	}
-	answer, err := d.ask(ctx, &order)
+	answer, err := d.ask(ctx, drillAsk{order: &order})
+	if err == nil && answer.look != nil {
+		// Here, since the loop waits for nobody: a notice may come meanwhile.
+		if err := answer.look(ctx); err != nil {
+			return nil, false, err
+		}
+		answer, err = d.ask(ctx, drillAsk{order: &order, looked: true})
+	}
 	return answer.run, answer.begun, err
 }
 
 // Last returns the drill that is under way or else the last one that this agent has
 // seen; [ErrDrillRefused] when there was none.
 func (d *Drills) Last(ctx context.Context) (*DrillRun, error) {
-	answer, err := d.ask(ctx, nil)
+	answer, err := d.ask(ctx, drillAsk{})
 	return answer.run, err
 }
 
-func (d *Drills) ask(ctx context.Context, order *DrillOrder) (drillAnswer, error) {
+func (d *Drills) ask(ctx context.Context, ask drillAsk) (drillAnswer, error) {
 	answers := make(chan drillAnswer, 1) // the loop waits for nobody
+	ask.answer = answers
 	select {
-	case d.asks <- drillAsk{order, answers}:
+	case d.asks <- ask:
 		answer := <-answers
 		return answer, answer.err
 	case <-ctx.Done():
@@ -108,27 +121,33 @@ func (d *Drills) asked() <-chan drillAsk {
 }
 
 // answer decides about an order.
-func (l *loop) answer(ctx context.Context, order *DrillOrder) drillAnswer {
+func (l *loop) answer(ctx context.Context, ask drillAsk) drillAnswer {
 	switch {
-	case order == nil && l.lastDrill == nil:
-		return drillAnswer{err: fmt.Errorf("%w: this agent has seen none yet", ErrDrillRefused)}
-	case order == nil, l.drilling():
+	case ask.order == nil && l.lastDrill == nil:
+		return drillAnswer{err: refuseDrill("this agent has seen none yet")}
+	case ask.order == nil, l.drilling():
 		return drillAnswer{run: l.lastDrill}
 	}
 	if why := l.undrillable(); why != "" {
-		return drillAnswer{err: fmt.Errorf("%w: %s", ErrDrillRefused, why)}
+		return drillAnswer{err: refuseDrill(why)}
 	}
-	l.beginDrill(ctx, *order)
+	switch {
+	case !ask.looked:
+		return drillAnswer{look: l.mayDrill}
+	case !l.adopted:
+		return drillAnswer{err: refuseDrill("the agent has not read yet what an earlier one left on its node")}
+	}
+	l.beginDrill(ctx, *ask.order)
 	return drillAnswer{run: l.lastDrill, begun: true}
 }
 
-// undrillable says why no drill can begin; empty when one can.
+func refuseDrill(why string) error { return fmt.Errorf("%w: %s", ErrDrillRefused, why) }
+
+// undrillable says why no drill can begin, as far as the agent knows without a look at
+// its node; empty when one can.
 func (l *loop) undrillable() string {
 	if l.current != nil {
 		return fmt.Sprintf("the node is under notice %q, %s", l.current.notice.ID, l.current.notice.Kind)
-	}
-	if !l.adopted {
-		return "the agent has not read yet what an earlier one left on its node"
 	}
 	// A blind source is none of them: a drill is what one tries where no cloud is.
 	failing := l.Health.Failing(time.Now())
@@ -138,6 +157,30 @@ func (l *loop) undrillable() string {
 		}
 	}
 	return ""
+}
+
+// mayDrill looks at the node and returns why it rules a drill out; nil when nothing
+// does. A drill writes down what the node looked like before it, and takes back at its
+// end what is handed over here: so nothing of an earlier drain may be left.
+func (a *Agent) mayDrill(ctx context.Context) error {
+	ask, cancel := context.WithTimeout(ctx, proveTimeout)
+	defer cancel()
+	node, err := a.Node.Get(ask)
+	if err != nil {
+		return refuseDrill(err.Error())
+	}
+	state, err := drain.ReadState(node)
+	switch {
+	case err != nil:
+		return refuseDrill("the node carries what this agent cannot read, and a drill would overwrite: " + err.Error())
+	case state == nil:
+		return nil
+	case state.PutBack:
+		return refuseDrill(fmt.Sprintf("pods are still to be tidied after %s %q; the agent's log says what is in the way", state.Kind, state.Notice))
+	case Kind(state.Kind) == Drill:
+		return refuseDrill(fmt.Sprintf("the node is in drill %q of pod %q", state.Notice, state.Agent))
+	}
+	return refuseDrill(fmt.Sprintf("the node still carries the cordon of %s %q; the agent's log says what is in the way of its end", state.Kind, state.Notice))
 }
 
 // beginDrill starts the drill that order asks for.
@@ -192,66 +235,6 @@ func (l *loop) enact(ctx context.Context, notice Notice, order DrillOrder, resum
 	return d
 }
 
-// drilling is a drill under way.
-type drilling struct {
-	run *DrillRun
-	// whole is the context of all that the drill does, moving that of its drain, which
-	// is called off when the agent stops: the node is put back all the same.
-	whole, moving context.Context //nolint:containedctx // they are the drill's life
-	end           context.CancelCauseFunc
-	callOff       context.CancelFunc
-}
-
-// putBackLimit is how long an agent that is told to stop tries to put its node back.
-// What it leaves the next agent finds.
-const putBackLimit = 10 * time.Second
-
-// rehearse tells the plan, and touches nothing.
-func (d *drilling) rehearse(a *Agent, of *interruption) {
-	defer d.run.end()
-	defer d.end(nil)
-	if _, _, err := a.plan(d.moving, of.notice, a.Node.Watch(d.moving), of.countdown); err != nil {
-		d.run.add(DrillEvent{Step: DrillFailed, Err: err.Error()})
-	}
-}
-
-// putBack undoes what the drill did to the node, and tries until it has. It leaves
-// everything as it is where a real notice has taken over.
-func (d *drilling) putBack(a *Agent, notice Notice) {
-	defer d.run.end()
-	defer d.end(nil)
-	for d.whole.Err() == nil {
-		err := a.undoDrill(d.whole, notice)
-		if err == nil {
-			d.run.add(DrillEvent{Step: DrillPutBack})
-			return
-		}
-		if d.whole.Err() != nil {
-			return
-		}
-		a.Log.Error("Left drill in place for now", "node", a.Node.Name(), "notice", notice.ID, "err", err)
-		d.run.add(DrillEvent{Step: DrillFailed, Err: err.Error()})
-		select {
-		case <-time.After(readDelay):
-		case <-d.whole.Done():
-		}
-	}
-}
-
-// undoDrill tries once to take back what the drill did, unless the node carries the
-// state of something else by now.
-func (a *Agent) undoDrill(ctx context.Context, notice Notice) error {
-	ask, cancel := context.WithTimeout(ctx, undoTimeout)
-	defer cancel()
-	changed, err := a.Node.Undo(ask, func(found drain.State) bool {
-		return Kind(found.Kind) == Drill && found.Notice == notice.ID
-	})
-	if changed && err == nil {
-		a.Log.Info("Undid drill", "node", a.Node.Name(), "notice", notice.ID)
-	}
-	return err
-}
-
 // drilling says whether the current interruption is a drill.
 func (l *loop) drilling() bool { return l.current != nil && l.current.drill != nil }
 
@@ -263,8 +246,15 @@ func (l *loop) drillEnded() <-chan struct{} {
 	return l.current.done
 }
 
-// forgetDrill makes room for the next interruption after a drill.
-func (l *loop) forgetDrill() { l.current = nil }
+// forgetDrill makes room for the next interruption after a drill. What is left of it on
+// pods is seen to in the background.
+func (l *loop) forgetDrill(ctx context.Context) {
+	untidy := l.current.drill.untidy
+	l.current = nil
+	if untidy {
+		l.undo(ctx, nil)
+	}
+}
 
 // takeOver ends the drill that is under way for a real notice, which goes on from where
 // it is: what the drill did to the node is that notice's from now on.
@@ -273,11 +263,4 @@ func (l *loop) takeOver(notice Notice) {
 	l.current.drill.run.add(DrillEvent{Step: DrillTakenOver, Notice: &notice})
 	l.current.drill.end(drain.ErrTakenOver)
 	l.current = nil
-}
-
-// stop calls the drill off, because the agent stops, and bounds how long the node is
-// put back. What it returns ends that bound.
-func (d *drilling) stop() (unbound func() bool) {
-	d.callOff()
-	return time.AfterFunc(putBackLimit, func() { d.end(context.Canceled) }).Stop
 }

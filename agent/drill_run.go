@@ -29,7 +29,8 @@ const (
 	DrillFailed DrillStep = "Failed"
 	// DrillTakenOver comes with Notice: a real one has come, and goes on from here.
 	DrillTakenOver DrillStep = "TakenOver"
-	// DrillPutBack comes last, when the node is as it was before.
+	// DrillPutBack comes last, when the node is as it was before; with Err where pods
+	// are still to be tidied, which the agent goes on with.
 	DrillPutBack DrillStep = "PutBack"
 )
 
@@ -46,8 +47,8 @@ type DrillStart struct {
 	Resumed bool `json:"resumed,omitempty"`
 }
 
-// DrillEvent is one thing that happened in a drill. Only the field that its step names
-// is set.
+// DrillEvent is one thing that happened in a drill. Only the fields that its step names
+// are set.
 type DrillEvent struct {
 	At     time.Time            `json:"at"`
 	Step   DrillStep            `json:"step"`

@@ -215,40 +215,6 @@ func canceled() context.Context {
 	return ctx
 }
 
-func TestADrillIsRefused(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		set  func(s *scene)
-		want error
-	}{
-		"while the node is under a notice": {func(s *scene) { s.says(func(at time.Duration) bool { return at >= time.Second }) }, ErrDrillRefused},
-		"while the node cannot be read":    {func(s *scene) { s.node.breakDown(errBroken, get) }, ErrDrillRefused},
-		"while the agent may not cordon":   {func(s *scene) { s.node.breakDown(errBroken, prove) }, ErrDrillRefused},
-		"but not because the cloud is not seen": {func(s *scene) {
-			s.source.say = func(context.Context, time.Duration) ([]Sighting, error) { return nil, errBroken }
-		}, nil},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			play(t, somePods(), func(s *scene) {
-				c.set(s)
-				s.begin()
-				s.at(drillAt)
-				if _, err := s.agent.Drills.Last(s.Context()); !errors.Is(err, ErrDrillRefused) {
-					s.Errorf("before any drill the last one is given with %v", err)
-				}
-				if _, _, err := s.agent.Drills.Begin(s.Context(), gentle); !errors.Is(err, c.want) {
-					s.Errorf("the answer is %v, want %v", err, c.want)
-				}
-				if _, _, err := s.agent.Drills.Begin(s.Context(), DrillOrder{Notice: time.Second}); err == nil {
-					s.Error("a drill of a second was begun")
-				}
-			})
-		})
-	}
-}
-
 func TestADryRunOfADrillTouchesNothing(t *testing.T) {
 	t.Parallel()
 	play(t, somePods(), func(s *scene) {
@@ -262,61 +228,6 @@ func TestADryRunOfADrillTouchesNothing(t *testing.T) {
 		}
 		if n := len(s.told.all()); n > 0 {
 			s.Errorf("%d drains were reported", n)
-		}
-	})
-}
-
-func TestADrillThatItsAgentDidNotOutliveIsUndoneByTheNext(t *testing.T) {
-	t.Parallel()
-	play(t, somePods(), func(s *scene) {
-		s.leave(time.Minute, func(state *drain.State) { state.Kind, state.Source = string(Drill), drillSource })
-		s.begin()
-		s.at(drillAt)
-		s.isPutBack()
-		run, err := s.agent.Drills.Last(s.Context())
-		if err != nil {
-			s.Fatal(err)
-		}
-		if diff := cmp.Diff([]DrillStep{DrillBegan, DrillPutBack}, s.steps(run)); diff != "" {
-			s.Errorf("steps (-want +got):\n%s", diff)
-		}
-		if evictions := s.node.times(evict); len(evictions) > 0 {
-			s.Errorf("%d pods were evicted for it", len(evictions))
-		}
-	})
-}
-
-func TestAnAgentThatIsStoppedInADrillPutsTheNodeBackFirst(t *testing.T) {
-	t.Parallel()
-	play(t, withStuckPod(), func(s *scene) {
-		s.node.closed["stuck"] = true
-		s.drills(gentle)
-		s.at(drillAt + 10*time.Second)
-		s.stop()
-		<-s.ended
-		if took := time.Since(s.start) - drillAt; took > 12*time.Second {
-			s.Errorf("the agent stopped %v after the drill began", took)
-		}
-		s.isPutBack()
-		if became := paths(s.report())["stuck"]; became != drain.CalledOff {
-			s.Errorf("the stuck pod's path is %s, want %s", became, drain.CalledOff)
-		}
-	})
-}
-
-func TestAnAgentThatIsStoppedAndCannotPutItsNodeBackLeavesItToTheNext(t *testing.T) {
-	t.Parallel()
-	play(t, nil, func(s *scene) {
-		s.drills(gentle)
-		s.node.breakDown(errBroken, undo)
-		s.at(drillAt + 10*time.Second)
-		s.stop()
-		<-s.ended
-		if took := time.Since(s.start) - drillAt; took > 21*time.Second {
-			s.Errorf("the agent stopped %v after the drill began", took)
-		}
-		if state := s.node.state(s.T); state == nil || state.Kind != string(Drill) {
-			s.Errorf("the node carries %+v, want what the next agent needs to know", state)
 		}
 	})
 }

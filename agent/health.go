@@ -31,8 +31,15 @@ type check struct {
 	passed time.Time
 }
 
-// errPending is what a check says before it has run.
-var errPending = errors.New("not checked yet")
+var (
+	// errPending is what a check says before it has run.
+	errPending = errors.New("not checked yet")
+	// errNotBegun is what is said before there is any check.
+	errNotBegun = errors.New("the agent has not begun its checks")
+)
+
+// startCheck stands for all checks as long as none is registered.
+const startCheck = "start"
 
 // Expect registers a check that fails until it has passed. Where within is not
 // zero, the check tolerates failures for so long after its last success.
@@ -92,7 +99,7 @@ func (h *Health) Failing(now time.Time) map[string]error {
 	defer h.mu.Unlock()
 	failing := map[string]error{}
 	if len(h.checks) == 0 {
-		failing["start"] = errPending // it is asked before the agent has begun
+		failing[startCheck] = errNotBegun
 	}
 	for name, c := range h.checks {
 		if err := c.failing(now); err != nil {
@@ -107,11 +114,12 @@ func (h *Health) Describe(now time.Time) string {
 	failing := h.Failing(now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	lines := make([]string, 0, len(h.checks))
+	lines := make([]string, 0, len(h.checks)+1)
+	for name, err := range failing {
+		lines = append(lines, fmt.Sprintf("[-] %s: %v\n", name, err))
+	}
 	for name := range h.checks {
-		if err := failing[name]; err != nil {
-			lines = append(lines, fmt.Sprintf("[-] %s: %v\n", name, err))
-		} else {
+		if failing[name] == nil {
 			lines = append(lines, fmt.Sprintf("[+] %s: ok\n", name))
 		}
 	}

@@ -36,6 +36,8 @@ type memoryNode struct {
 	feed *drain.Feed
 	// closed holds the names of pods whose budget never opens by itself.
 	closed map[string]bool
+	// agents holds the names of the agents' pods that run beside this one.
+	agents map[string]bool
 	// lacks is what RBAC does not grant.
 	lacks []drain.Permission
 	// fault is asked before each request and may hold it up until ctx ends;
@@ -55,6 +57,8 @@ const (
 	get      = "get node"
 	mark     = "mark node"
 	undo     = "undo node"
+	tidy     = "tidy pods"
+	runs     = "look for agent"
 	prove    = "rehearse cordon"
 	review   = "review permissions"
 	watching = "watch pods"
@@ -109,7 +113,7 @@ func newMemoryNode(t *testing.T, pods ...*corev1.Pod) *memoryNode {
 	}
 	node := &memoryNode{
 		feeds: feeds, node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}},
-		pods: map[types.UID]*corev1.Pod{}, closed: map[string]bool{},
+		pods: map[types.UID]*corev1.Pod{}, closed: map[string]bool{}, agents: map[string]bool{},
 	}
 	for _, pod := range pods {
 		node.pods[pod.UID] = pod
@@ -203,23 +207,6 @@ func (n *memoryNode) write(state drain.State) {
 	}
 	metav1.SetMetaDataAnnotation(&n.node.ObjectMeta, drain.StateAnnotation, string(text))
 	n.node.Spec.Unschedulable = true
-}
-
-func (n *memoryNode) Undo(ctx context.Context, may func(drain.State) bool) (bool, error) {
-	if err := n.begin(ctx, undo); err != nil {
-		return false, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	state, err := drain.ReadState(n.node)
-	if err != nil || state == nil || !may(*state) {
-		return false, err
-	}
-	delete(n.node.Annotations, drain.StateAnnotation)
-	if state.Cordoned {
-		n.node.Spec.Unschedulable = false
-	}
-	return true, nil
 }
 
 func (n *memoryNode) Prove(ctx context.Context) error {

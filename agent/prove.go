@@ -27,9 +27,6 @@ const (
 	proveAgain = 10 * time.Second
 	// proveTimeout bounds one question.
 	proveTimeout = 5 * time.Second
-	// undoTimeout bounds one try to take back what a drain did. A pod whose ReplicaSet
-	// has yet to choose takes two seconds of it, and one is seen to after the other.
-	undoTimeout = 30 * time.Second
 )
 
 // prove shows again and again that a drain would find the API server, the

@@ -2,10 +2,9 @@ package agent
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/ebbtide/ebbtide/drain"
 )
@@ -49,6 +48,9 @@ func (i *interruption) over(moment time.Time) bool {
 // end, as far as the process is let; Run returns after it.
 func (a *Agent) Run(ctx context.Context) error {
 	a.expect()
+	if a.Pod == "" {
+		a.Pod, _ = os.Hostname() // where there is none, the state names nobody
+	}
 	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan undoing)}
 	observations := make(chan observation)
 	found := make(chan *drain.State)
@@ -81,9 +83,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case u := <-l.undone:
 			l.settle(u)
 		case ask := <-a.Drills.asked():
-			ask.answer <- l.answer(ctx, ask.order)
+			ask.answer <- l.answer(ctx, ask)
 		case <-l.drillEnded():
-			l.forgetDrill()
+			l.forgetDrill(ctx)
 		case <-ticker.C:
 		}
 	}
@@ -97,46 +99,6 @@ func (a *Agent) expect() {
 	for _, check := range []string{nodeCheck, permissionsCheck, cordonCheck} {
 		a.Health.Expect(check, 0)
 	}
-}
-
-// readOwnNode reads the node once, trying until that succeeds, and passes on
-// the state that it finds there, nil where there is none.
-func (a *Agent) readOwnNode(ctx context.Context, found chan<- *drain.State) {
-	for {
-		state, err := a.ownState(ctx)
-		a.set(ctx, nodeCheck, err)
-		if err == nil {
-			select {
-			case found <- state:
-			case <-ctx.Done():
-			}
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(readDelay):
-		}
-	}
-}
-
-func (a *Agent) ownState(ctx context.Context) (*drain.State, error) {
-	ask, cancel := context.WithTimeout(ctx, proveTimeout)
-	defer cancel()
-	node, err := a.Node.Get(ask)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, errUnknownNode(a.Node.Name())
-	case err != nil:
-		return nil, err
-	}
-	state, err := drain.ReadState(node)
-	if err != nil {
-		// It is not ours to undo, and the next cordon overwrites it.
-		a.Log.Error("Left unreadable state alone", "node", a.Node.Name(), "err", err)
-		return nil, nil //nolint:nilnil // an unreadable state is no reason to be unready
-	}
-	return state, nil
 }
 
 // loop is what Run decides on. Only its goroutine touches it.
@@ -153,16 +115,6 @@ type loop struct {
 	adopted bool
 	// lastDrill is the drill that is under way or was the last; nil before the first.
 	lastDrill *DrillRun
-}
-
-// undoing is the end of an undo.
-type undoing struct {
-	// of is the interruption that lapsed; nil for one of another boot, which
-	// never was current.
-	of *interruption
-	// early is true when the node's state speaks of a deadline that is not long
-	// past: one that was tightened after its drain had ended.
-	early bool
 }
 
 // observe acts on what a source has just said.
@@ -233,44 +185,6 @@ func (l *loop) begin(ctx context.Context, notice Notice) {
 	}()
 }
 
-// adopt takes over the state that an earlier agent left on the node: a drain of
-// this boot goes on, what another boot left is undone.
-func (l *loop) adopt(ctx context.Context, state drain.State) {
-	now := time.Now()
-	deadline, same := state.OnBoot(now, l.Boot)
-	if !same {
-		l.Log.Info("Found state of another boot", "notice", state.Notice, "bootID", state.BootID)
-		l.undo(ctx, nil)
-		return
-	}
-	notice := Notice{
-		Source: state.Source, ID: state.Notice, Kind: Kind(state.Kind), Action: Action(state.Action), State: Scheduled,
-		Deadline: deadline, DeadlineKind: DeadlineKind(state.DeadlineKind), FirstSeen: now,
-	}
-	if notice.Kind == Drill {
-		// A real notice that is known already takes it over with its cordon.
-		if l.current == nil {
-			l.resumeDrill(ctx, notice)
-		}
-		return
-	}
-	switch budget := drain.NewBudget(deadline, now); {
-	case l.current != nil:
-		// The source was faster than the API server. What was known before the
-		// agent died still holds, an estimate too: it was made at first sight.
-		l.hasten(notice)
-	case now.Before(budget.GiveUpAt()):
-		l.Log.Info("Resumed drain", "notice", notice.ID, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
-		l.begin(ctx, notice)
-	default:
-		// Its drain is over; what is left is to undo it when the notice lapses.
-		l.Log.Info("Found finished drain", "notice", notice.ID, "deadline", deadline)
-		l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
-		close(l.current.done)
-	}
-	l.Metrics.interrupted.Set(1)
-}
-
 // vanished undoes the current notice once its source no longer shows it and its
 // deadline is long past: the machine lives on.
 func (l *loop) vanished(ctx context.Context, now time.Time) {
@@ -280,63 +194,6 @@ func (l *loop) vanished(ctx context.Context, now time.Time) {
 	l.lapsing = true
 	l.Log.Info("Notice lapsed", "notice", l.current.notice.ID)
 	l.undo(ctx, l.current)
-}
-
-// settle forgets an interruption that was undone, unless another has come
-// meanwhile.
-func (l *loop) settle(u undoing) {
-	if u.of == nil || u.of != l.current {
-		return
-	}
-	l.lapsing = false
-	if !u.early {
-		l.current = nil
-		l.Metrics.lapsed()
-	}
-}
-
-// undo takes back what a drain did to the node, in the background, trying until
-// it has or ctx ends.
-func (l *loop) undo(ctx context.Context, of *interruption) {
-	ctx, l.stopUndo = context.WithCancel(ctx)
-	go func() {
-		early, err := l.tryUndo(ctx)
-		for ; err != nil; early, err = l.tryUndo(ctx) {
-			l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
-			select {
-			case <-time.After(readDelay):
-			case <-ctx.Done():
-				return
-			}
-		}
-		select {
-		case l.undone <- undoing{of, early}:
-		case <-ctx.Done():
-		}
-	}()
-}
-
-// tryUndo tries once; early says that it is too early for that.
-func (l *loop) tryUndo(ctx context.Context) (early bool, err error) {
-	ask, cancel := context.WithTimeout(ctx, undoTimeout)
-	defer cancel()
-	changed, err := l.Node.Undo(ask, func(found drain.State) bool {
-		early = !l.stale(found)
-		return !early
-	})
-	if changed && err == nil {
-		l.Log.Info("Undid cordon", "node", l.Node.Name())
-	}
-	return early, err
-}
-
-// stale says whether a state found on the node speaks of nothing that is still
-// true: of another boot, or of a deadline that is long past. A drain that has
-// begun since is neither.
-func (l *loop) stale(found drain.State) bool {
-	now := time.Now()
-	deadline, same := found.OnBoot(now, l.Boot)
-	return !same || deadline.Before(now.Add(-lapseAfter))
 }
 
 // finish waits for the drain that is under way, if any, and keeps the agent

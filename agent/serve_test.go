@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -64,6 +65,39 @@ func TestProbes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A probe may come before the agent has begun, and wants to know what it waits for.
+func TestAnAgentThatHasNotBegunSaysSo(t *testing.T) {
+	t.Parallel()
+	health, _ := newHealth()
+	code, body := ask(t, Handler(health, prometheus.NewRegistry()), http.MethodGet, "/readyz")
+	if want := "[-] start: the agent has not begun its checks\n"; code != http.StatusServiceUnavailable || body != want {
+		t.Errorf("answered %d %q, want 503 %q", code, body, want)
+	}
+}
+
+// What it waits for is named from its first breath on, each check by itself.
+func TestAnAgentThatBeginsNamesEveryCheckThatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		s.node.setFault(func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		s.source.say = func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		s.begin()
+		s.at(0)
+		code, body := ask(s.T, Handler(s.agent.Health, prometheus.NewRegistry()), http.MethodGet, "/readyz")
+		want := "[-] cordon-rehearsal: not checked yet\n[-] node: not checked yet\n" +
+			"[-] permissions: not checked yet\n[-] source/test-spot: not checked yet\n"
+		if code != http.StatusServiceUnavailable || body != want {
+			s.Errorf("answered %d %q, want 503 %q", code, body, want)
+		}
+	})
 }
 
 func TestThePortServesNothingElse(t *testing.T) {

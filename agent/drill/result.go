@@ -17,9 +17,10 @@ type Result struct {
 	Report *drain.Report `json:"report,omitempty"`
 	// TakenOver is the real notice that broke the drill off; nil when none did.
 	TakenOver *agent.Notice `json:"takenOver,omitempty"`
-	// PutBack is true when the node is as it was before the drill.
+	// PutBack is true when the node is as it was before the drill. Then Err says why
+	// its pods are not all tidied; empty when they are.
 	PutBack bool `json:"putBack"`
-	// Err is what failed last; empty when nothing did.
+	// Err is what failed last, and was not mended since; empty when nothing did.
 	Err string `json:"error,omitempty"`
 }
 
@@ -33,7 +34,7 @@ const (
 	// LeftPods: some stayed.
 	LeftPods Outcome = "LeftPods"
 	// BrokenOff: a real notice took over, or the drill did not come to its end, or the
-	// node could not be put back as far as anybody has heard.
+	// node or its pods could not be put back as far as anybody has heard.
 	BrokenOff Outcome = "BrokenOff"
 )
 
@@ -52,7 +53,7 @@ func (r *Result) Take(event agent.DrillEvent) {
 	case agent.DrillFailed:
 		r.Err = event.Err
 	case agent.DrillPutBack:
-		r.PutBack, r.Err = true, ""
+		r.PutBack, r.Err = true, event.Err
 	case agent.DrillCordoned, agent.DrillPod:
 		// The report has it.
 	}
@@ -65,7 +66,7 @@ func (r *Result) outcome() Outcome {
 		return BrokenOff
 	case r.Drill.DryRun && r.Plan != nil && r.Err == "":
 		return Completed
-	case !r.PutBack, r.Report == nil:
+	case !r.PutBack, r.Report == nil, r.Err != "":
 		return BrokenOff
 	case !r.Report.Complete():
 		return LeftPods

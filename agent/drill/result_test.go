@@ -44,6 +44,7 @@ var (
 		Skips: []drain.Skip{{PodRef: drain.PodRef{Namespace: "kube-system", Name: "proxy"}, Reason: drain.DaemonSetPod}},
 	}
 	putBack = agent.DrillEvent{Step: agent.DrillPutBack}
+	untidy  = agent.DrillEvent{Step: agent.DrillPutBack, Err: "denied"}
 	failed  = agent.DrillEvent{Step: agent.DrillFailed, Err: "connection refused"}
 	taken   = agent.DrillEvent{Step: agent.DrillTakenOver, Notice: &agent.Notice{ID: "n-1", Kind: agent.SpotInterruption, Deadline: noon}}
 )
@@ -58,6 +59,7 @@ func TestWhatADrillCameTo(t *testing.T) {
 	}{
 		"all pods left, and the node is put back":       {events(began(order), planned(), reported(drain.Evicted), putBack), Completed},
 		"the node was put back at the second try":       {events(began(order), planned(), reported(drain.Evicted), failed, putBack), Completed},
+		"the node was put back, and a pod was not":      {events(began(order), planned(), reported(drain.Evicted), failed, untidy), BrokenOff},
 		"a pod was spared":                              {events(began(order), planned(), reported(drain.Spared), putBack), LeftPods},
 		"a pod did not end":                             {events(began(order), planned(), reported(drain.Lost), putBack), LeftPods},
 		"the node was not put back":                     {events(began(order), planned(), reported(drain.Evicted), failed), BrokenOff},
@@ -120,6 +122,14 @@ Drill drill-1 on node worker-1, as if it had a notice of 1m0s: no disruption bud
    1.0s  broken off by a real notice: SpotInterruption, "n-1", due 2026-03-01T12:00:00Z. Its drain goes on from here, and nothing is put back
    2.0s  pods: 1 CalledOff
          still here: shop/web-1: the drill was broken off
+`,
+		},
+		"of a pod that is left untidy": {
+			events(began(agent.DrillOrder{}), reported(drain.Evicted), failed, untidy), `
+Drill drill-1 on node worker-1, as if it had a notice of 1m0s: no disruption budget is passed, no grace is shortened.
+   1.0s  pods: 1 Evicted
+   2.0s  failed: connection refused
+   3.0s  node put back, but not all that was done to its pods; the agent goes on trying: denied
 `,
 		},
 		"of a plan": {

@@ -53,6 +53,10 @@ func (t *Text) Tell(event agent.DrillEvent) {
 		t.line(event.At, "broken off by a real notice: %s, %q, due %s. Its drain goes on from here, and nothing is put back",
 			event.Notice.Kind, event.Notice.ID, event.Notice.Deadline.UTC().Format(time.RFC3339))
 	case agent.DrillPutBack:
+		if event.Err != "" {
+			t.line(event.At, "node put back, but not all that was done to its pods; the agent goes on trying: %s", event.Err)
+			return
+		}
 		t.line(event.At, "node put back")
 	}
 }

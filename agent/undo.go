@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/ebbtide/ebbtide/drain"
+)
+
+const (
+	// undoTimeout bounds one try to take back what a drain did. A pod whose ReplicaSet
+	// has yet to choose takes two seconds of it; several are seen to at a time.
+	undoTimeout = 30 * time.Second
+	// tidyPause is the longest pause between two tries to tidy pods. What is in the way
+	// there is somebody else's and may stay for days; nothing waits for it.
+	tidyPause = time.Minute
+)
+
+// undoing is the end of an undo, as far as the node goes.
+type undoing struct {
+	// of is the interruption that lapsed; nil for one that never was current, or is no
+	// more.
+	of *interruption
+	// early is true when the node's state speaks of a deadline that is not long
+	// past: one that was tightened after its drain had ended.
+	early bool
+}
+
+// settle forgets an interruption that was undone, unless another has come
+// meanwhile.
+func (l *loop) settle(u undoing) {
+	if u.of == nil || u.of != l.current {
+		return
+	}
+	l.lapsing = false
+	if !u.early {
+		l.current = nil
+		l.Metrics.lapsed()
+	}
+}
+
+// undo takes back what a drain did to the node and its pods, in the background, trying
+// until it has or ctx ends. It is told when the node is as it was before: the notice is
+// over then, whatever is in the way of a pod.
+func (l *loop) undo(ctx context.Context, of *interruption) {
+	if l.stopUndo != nil {
+		l.stopUndo()
+	}
+	ctx, l.stopUndo = context.WithCancel(ctx)
+	go func() {
+		pause, told := time.Duration(0), false
+		for {
+			early := false
+			back, err := l.tryUndo(ctx, func(found drain.State) bool {
+				early = !l.stale(found)
+				return !early
+			})
+			if (back || err == nil) && !told {
+				told = true
+				select {
+				case l.undone <- undoing{of, early}:
+				case <-ctx.Done():
+				}
+			}
+			if err == nil {
+				return
+			}
+			pause = nextPause(pause, back)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// tryUndo tries once. back says that the node is as it was before; an error beside it is
+// about its pods.
+func (a *Agent) tryUndo(ctx context.Context, may func(drain.State) bool) (back bool, err error) {
+	ask, cancel := context.WithTimeout(ctx, undoTimeout)
+	defer cancel()
+	back, err = a.Node.UndoDrain(ask, may)
+	switch {
+	case err != nil && ctx.Err() != nil: // it was called off
+	case err != nil && back:
+		a.Log.Error("Left pods untidy for now", "node", a.Node.Name(), "err", err)
+	case err != nil:
+		a.Log.Error("Left cordon in place for now", "node", a.Node.Name(), "err", err)
+	case back:
+		a.Log.Info("Put node back", "node", a.Node.Name())
+	}
+	return back, err
+}
+
+// nextPause is how long is waited after another failure, the pause before having been
+// last. The node is tried for again soon, pods ever later.
+func nextPause(last time.Duration, back bool) time.Duration {
+	if !back || last == 0 {
+		return readDelay
+	}
+	return min(2*last, tidyPause)
+}
+
+// stale says whether a state found on the node speaks of nothing that is still
+// true: of another boot, or of a deadline that is long past. A drain that has
+// begun since is neither.
+func (l *loop) stale(found drain.State) bool {
+	now := time.Now()
+	deadline, same := found.OnBoot(now, l.Boot)
+	return !same || deadline.Before(now.Add(-lapseAfter))
+}

@@ -71,6 +71,7 @@ func build(config Config, log *slog.Logger) (*replica, error) {
 			return nil, err
 		}
 	}
+	b.registry.MustRegister(b.checks.Collector()) // of all that were added
 	return b.replica, nil
 }
 

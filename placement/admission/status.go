@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/placement"
+	"github.com/ebbtide/ebbtide/placement/status"
 )
 
 // Reason is a reason of the condition Rendered. Beside these there are those of
@@ -54,9 +52,6 @@ func (v verdict) problem() error {
 	return errors.New(v.message)
 }
 
-// maxMessage is how long a condition's message may be, in bytes; the CRD says so.
-const maxMessage = 32 << 10
-
 // rendered is what a policy should say of itself, and false when that is not known: it
 // is newer than what was rendered, and will be rendered soon.
 func rendered(policy *v1alpha1.PlacementPolicy, wanted placement.Policies, refused []placement.Refusal, found verdict) (metav1.Condition, bool) {
@@ -82,9 +77,7 @@ func rendered(policy *v1alpha1.PlacementPolicy, wanted placement.Policies, refus
 			condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, string(refusal.Reason), refusal.Message
 		}
 	}
-	if len(condition.Message) > maxMessage {
-		condition.Message = strings.ToValidUTF8(condition.Message[:maxMessage], "")
-	}
+	condition.Message = status.Message(condition.Message)
 	return condition, true
 }
 
@@ -129,24 +122,8 @@ func (k *Keeper) listPolicies(ctx context.Context) ([]v1alpha1.PlacementPolicy, 
 	return policies, nil
 }
 
-// say writes our conditions of a policy. Server-side apply leaves those of others alone,
-// and takes away what we said before and do not say any more.
+// say writes our conditions of a policy; none takes away what we said before.
 func (k *Keeper) say(ctx context.Context, name string, conditions []metav1.Condition) error {
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
-	defer cancel()
-	policy := &unstructured.Unstructured{Object: map[string]any{}}
-	if len(conditions) > 0 { // an empty status would be stored as null, which the CRD does not take
-		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&v1alpha1.PlacementPolicyStatus{Conditions: conditions})
-		if err != nil {
-			return fmt.Errorf("encoding the status of policy %q: %w", name, err)
-		}
-		policy.Object["status"] = status
-	}
-	policy.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PlacementPolicy"))
-	policy.SetName(name)
-	_, err := k.dynamic.Resource(v1alpha1.PlacementPolicies).ApplyStatus(ctx, name, policy, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
-	if err != nil && !apierrors.IsNotFound(err) { // it was deleted since
-		return fmt.Errorf("writing the status of policy %q: %w", name, err)
-	}
-	return nil
+	_, err := status.Write(ctx, k.dynamic, FieldManager, name, v1alpha1.PlacementPolicyStatus{Conditions: conditions})
+	return err
 }

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,9 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/status"
 )
 
 // FieldManager is the name under which the API server records what the auditor says.
@@ -24,7 +23,7 @@ const FieldManager = "ebbtide-auditor"
 // wait together should all run before they have waited for a minute and a half.
 const maxReadmissions = 50
 
-// callTimeout bounds one request of [Runner.act]. The API server may go on renewing the
+// callTimeout bounds one request of [Runner.readmit]. The API server may go on renewing the
 // lease while another request hangs, on an admission webhook for one, and meanwhile the
 // leader would do nothing else.
 const callTimeout = 10 * time.Second
@@ -46,30 +45,13 @@ func (r *Runner) act(ctx context.Context, found Findings) {
 	}
 }
 
-// say writes the status of a policy. Server-side apply leaves the conditions of others
-// alone, and takes away what we said before and do not say any more.
+// say writes what was found of a policy.
 func (r *Runner) say(ctx context.Context, finding *PolicyFinding) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&finding.Status)
-	if err != nil {
-		return fmt.Errorf("encoding the status of policy %q: %w", finding.Name, err)
-	}
-	policy := &unstructured.Unstructured{Object: map[string]any{"status": status}}
-	policy.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PlacementPolicy"))
-	policy.SetName(finding.Name)
-	written, err := r.Dynamic.Resource(v1alpha1.PlacementPolicies).ApplyStatus(ctx, finding.Name, policy,
-		metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil // it was deleted since
-	case err != nil:
-		return fmt.Errorf("writing the status of policy %q: %w", finding.Name, err)
-	}
-	if finding.Turned {
+	written, err := status.Write(ctx, r.Dynamic, FieldManager, finding.Name, finding.Status)
+	if err == nil && written != nil && finding.Turned {
 		r.tellTurn(written, finding)
 	}
-	return nil
+	return err
 }
 
 // tellTurn writes an Event when a policy begins or ceases to be safe. Of one that has

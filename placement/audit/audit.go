@@ -174,7 +174,7 @@ func (a *auditor) count(pod *corev1.Pod) {
 
 // look adds a living pod to the tally of its policy and to whatever it is a case of.
 func (a *auditor) look(pod *corev1.Pod) {
-	governing := a.policies.Governing(pod, a.view.namespace(pod.Namespace))
+	governing := a.governing(pod)
 	if len(governing) == 0 {
 		if pod.Annotations[placement.OverrideAnnotation] == placement.OverrideLongLived {
 			a.lookPending(pod, "")
@@ -199,6 +199,19 @@ func (a *auditor) look(pod *corev1.Pod) {
 			a.stranded = append(a.stranded, Rescue{Pod: pod, Policy: name})
 		}
 	}
+}
+
+// governing names the policies that match the pod, the one that governs it first. Where
+// an admission policy places the pods, that is one of those that were rendered: of one
+// that was not the pods are counted where no other has them.
+func (a *auditor) governing(pod *corev1.Pod) []string {
+	namespace := a.view.namespace(pod.Namespace)
+	names := a.policies.Governing(pod, namespace)
+	if !a.view.Rendered || len(names) < 2 {
+		return names
+	}
+	first := a.placing.Governing(pod, namespace)
+	return append(first, slices.DeleteFunc(names, func(name string) bool { return slices.Contains(first, name) })...)
 }
 
 // living says whether a pod runs or is to run: one that is ending needs no other node.

@@ -117,6 +117,62 @@ func TestAPolicySaysWhereItsPodsAre(t *testing.T) {
 	}
 }
 
+// An admission policy leaves out what it cannot evaluate, such as the mode Auto: another
+// policy places those pods then, or none does.
+func TestWhereAdmissionPoliciesPlacePodsTheyAreThoseOfAPolicyThatIsRendered(t *testing.T) {
+	t.Parallel()
+	const matches = "match: {podSelector: {matchLabels: {app: dns}}}"
+	for name, c := range map[string]struct {
+		policies []v1alpha1.PlacementPolicy
+		rendered bool
+		pods     map[string]int32
+		overlaps map[string]string
+	}{
+		"whatever its priority": {
+			[]v1alpha1.PlacementPolicy{policy(t, "left-out", "{priority: 2, "+matches+"}"), policy(t, "placing", "{mode: Required, "+matches+"}")},
+			true, map[string]int32{"left-out": 0, "placing": 1},
+			map[string]string{
+				"left-out": "True SharesPods: some pods that it matches are governed by placing",
+				"placing":  "True SharesPods: some pods that it governs are matched by left-out too",
+			},
+		},
+		"and else of the one that would have them": {
+			[]v1alpha1.PlacementPolicy{policy(t, "left-out", "{priority: 2, "+matches+"}"), policy(t, "weaker", "{"+matches+"}")},
+			true, map[string]int32{"left-out": 1, "weaker": 0},
+			map[string]string{
+				"left-out": "True SharesPods: some pods that it governs are matched by weaker too",
+				"weaker":   "True SharesPods: some pods that it matches are governed by left-out",
+			},
+		},
+		"which a webhook does not ask": {
+			[]v1alpha1.PlacementPolicy{policy(t, "auto", "{priority: 2, "+matches+"}"), policy(t, "weaker", "{mode: Required, "+matches+"}")},
+			false, map[string]int32{"auto": 1, "weaker": 0},
+			map[string]string{
+				"auto":   "True SharesPods: some pods that it governs are matched by weaker too",
+				"weaker": "True SharesPods: some pods that it matches are governed by auto",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			view := View{
+				Policies: c.policies, Rendered: c.rendered,
+				Nodes: []*corev1.Node{node(t, "spot-1", spot)}, Pods: []*corev1.Pod{running(t, "a", "spot-1")},
+			}
+			pods, overlaps := map[string]int32{}, map[string]string{}
+			for _, finding := range Audit(view, placement.Rules{}, noon, Memory{}).Policies {
+				pods[finding.Name], overlaps[finding.Name] = finding.Pods, conditions(finding.Status)["Overlaps"]
+			}
+			if diff := cmp.Diff(c.pods, pods); diff != "" {
+				t.Errorf("pods (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.overlaps, overlaps); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestAPolicyThatCannotBeReadSaysSo(t *testing.T) {
 	t.Parallel()
 	view := View{Policies: []v1alpha1.PlacementPolicy{policy(t, "wrong", "{match: {podSelector: {matchExpressions: [{key: a, operator: Like}]}}}")}}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/placement/status"
 )
 
 // The reasons of the conditions that an audit sets. They are stable.
@@ -78,20 +79,20 @@ func (a *auditor) policyFinding(policy *v1alpha1.PlacementPolicy) PolicyFinding 
 }
 
 // ours is the part of a status that an audit sets.
-func ours(status v1alpha1.PlacementPolicyStatus) v1alpha1.PlacementPolicyStatus {
-	status.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(c metav1.Condition) bool {
+func ours(all v1alpha1.PlacementPolicyStatus) v1alpha1.PlacementPolicyStatus {
+	all.Conditions = slices.DeleteFunc(slices.Clone(all.Conditions), func(c metav1.Condition) bool {
 		switch c.Type {
 		case v1alpha1.ConditionAccepted, v1alpha1.ConditionSafe, v1alpha1.ConditionOverlaps:
 			return false
 		}
 		return true
 	})
-	return status
+	return all
 }
 
 func accepted(err error) metav1.Condition {
 	if err != nil {
-		return metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: Invalid, Message: truncate(err.Error())}
+		return metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: Invalid, Message: status.Message(err.Error())}
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: InForce}
 }
@@ -106,7 +107,7 @@ func safe(t *tally, err error) metav1.Condition {
 		condition.Status, condition.Reason = metav1.ConditionUnknown, NotInForce
 	case len(t.onSpot) > 0:
 		condition.Status, condition.Reason = metav1.ConditionFalse, PodsOnSpot
-		condition.Message = truncate(fmt.Sprintf("%d of %d pods run on spot nodes: %s", len(t.onSpot), t.pods, enumerate(t.onSpot)))
+		condition.Message = status.Message(fmt.Sprintf("%d of %d pods run on spot nodes: %s", len(t.onSpot), t.pods, enumerate(t.onSpot)))
 	}
 	return condition
 }
@@ -124,7 +125,7 @@ func overlaps(t *tally) metav1.Condition {
 	}
 	if len(parts) > 0 {
 		condition.Status, condition.Reason = metav1.ConditionTrue, SharesPods
-		condition.Message = truncate(strings.Join(parts, "; "))
+		condition.Message = status.Message(strings.Join(parts, "; "))
 	}
 	return condition
 }
@@ -135,14 +136,4 @@ func enumerate(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:named], ", "), len(names)-named)
-}
-
-// maxMessage is how long a condition's message may be, in bytes; the CRD says so.
-const maxMessage = 32 << 10
-
-func truncate(message string) string {
-	if len(message) <= maxMessage {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxMessage], "")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -102,6 +103,32 @@ func StatusHandler(checks Checks, gatherer prometheus.Gatherer) http.Handler {
 		_, _ = w.Write([]byte(lines))
 	})
 	return mux
+}
+
+// Collector serves the checks as a gauge with a series for each, which is asked for when
+// it is scraped. Checks that are added later are not part of it.
+func (c Checks) Collector() prometheus.Collector {
+	return readiness{maps.Clone(c), prometheus.NewDesc("ebbtide_placement_ready",
+		"1 while a check of readiness holds, else 0. A replica is Ready while all of its checks hold.", []string{"check"}, nil)}
+}
+
+type readiness struct {
+	checks      Checks
+	description *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (r readiness) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- r.description }
+
+// Collect implements [prometheus.Collector].
+func (r readiness) Collect(metrics chan<- prometheus.Metric) {
+	for name, check := range r.checks {
+		value := 0.0
+		if check() == nil {
+			value = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(r.description, prometheus.GaugeValue, value, name)
+	}
 }
 
 func (c Checks) describe() (lines string, ready bool) {

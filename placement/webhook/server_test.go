@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/util/cert"
+
+	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
 // endpoint is a server of reviews on loopback.
@@ -146,6 +148,24 @@ func TestAReviewThatIsBeingAnsweredOutlivesTheStop(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReadinessIsAGaugeOfEachCheck(t *testing.T) {
+	t.Parallel()
+	missing := errors.New("expired")
+	checks := Checks{
+		"cluster":     func() error { return nil },
+		"certificate": func() error { return missing },
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(checks.Collector())
+	read := func(check string) float64 { return placementtest.Metric(t, registry, "ebbtide_placement_ready", check) }
+	if cluster, certificate := read("cluster"), read("certificate"); cluster != 1 || certificate != 0 {
+		t.Errorf("cluster is %v and certificate %v, want 1 and 0", cluster, certificate)
+	}
+	if missing = nil; read("certificate") != 1 {
+		t.Error("what holds again is still 0")
 	}
 }
 

@@ -26,7 +26,8 @@ const (
 	lookEvery = 2 * time.Second
 	// listWithin bounds one list of Events.
 	listWithin = 30 * time.Second
-	// listPause is the pause before a list is tried again.
+	// listPause is the pause before Events are listed after a watch has ended, and
+	// before that is tried again: what refuses one watch may refuse the next.
 	listPause = 5 * time.Second
 )
 
@@ -64,16 +65,12 @@ func (c *Counter) Run(ctx context.Context) error {
 			return nil
 		}
 		c.Metrics.watched.Set(0)
-		// Of a quiet cluster the API server forgets in minutes how it was.
+		// An API server soon forgets how a quiet cluster was: that is no trouble.
 		if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 			c.Log.WarnContext(ctx, "Lost sight of Events", "err", err)
 		}
-		for err := t.catchUp(ctx); err != nil; err = t.catchUp(ctx) {
-			if ctx.Err() != nil {
-				return nil
-			}
-			c.Log.WarnContext(ctx, "Missed Events for now", "err", err)
-			t.pause(ctx, listPause)
+		if err := t.catchUpAfterPause(ctx); err != nil {
+			return nil //nolint:nilerr // the term has ended
 		}
 	}
 }
@@ -209,6 +206,27 @@ func (t *term) catchUp(ctx context.Context) error {
 	return nil
 }
 
+// catchUpAfterPause catches up after a pause, and tries until it has. The error says that
+// ctx has ended.
+func (t *term) catchUpAfterPause(ctx context.Context) error {
+	ticker := time.NewTicker(listPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+		err := t.catchUp(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			t.Log.WarnContext(ctx, "Missed Events for now", "err", err)
+		}
+	}
+}
+
 // news says whether an Event was written after the last one that was heard.
 func (t *term) news(event *eventsv1.Event) (bool, error) {
 	order, err := resourceversion.CompareResourceVersion(event.ResourceVersion, t.heard)
@@ -260,14 +278,4 @@ func (t *term) list(ctx context.Context, namespace string, options metav1.ListOp
 		return nil, fmt.Errorf("listing Events: %w", err)
 	}
 	return list, nil
-}
-
-// pause returns after the time, or when ctx has ended.
-func (t *term) pause(ctx context.Context, length time.Duration) {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

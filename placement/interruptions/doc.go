@@ -31,11 +31,11 @@
 //
 // What this cannot know:
 //
-//   - Pods whose Events were not written. All of them are written when a drain is over,
-//     within two seconds, and none of it twice. For that a machine that ends sooner than
-//     it was said to leaves its drain unreported and its pods uncounted.
-//   - Whether a pod that was evicted also got away in time, which agents count as the
-//     paths Clamped and Lost.
+//   - Pods whose Events were not written. An agent writes all of them when its drain is
+//     over, has two seconds for that, and tries none again. A machine that ends sooner
+//     than it was said to leaves its drain unreported and its pods uncounted.
+//   - Whether a pod that was evicted got away in time: agents count as Lost, too, what
+//     they have told to leave and was there at the end.
 //   - Whose word an Event is. The chart's admission policy holds agents to their own
 //     node, but whoever may write Events in a namespace may write of its pods what they
 //     like.

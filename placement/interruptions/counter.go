@@ -70,7 +70,7 @@ func (c *Counter) Run(ctx context.Context) error {
 			c.Log.WarnContext(ctx, "Lost sight of Events", "err", err)
 		}
 		if err := t.catchUpAfterPause(ctx); err != nil {
-			return nil //nolint:nilerr // the term has ended
+			return nil // the term has ended
 		}
 	}
 }

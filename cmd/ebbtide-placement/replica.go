@@ -141,11 +141,12 @@ func (b *builder) addCounter() error {
 	counter := &interruptions.Counter{
 		Client: b.clientset, Nodes: b.informers,
 		Leader: func(ctx context.Context) (int, error) {
-			record, _, err := b.auditor.Lock.Get(ctx)
+			// Not by the auditor's lock, which only its elector may use.
+			lease, err := b.clientset.CoordinationV1().Leases(b.config.Namespace).Get(ctx, b.config.Audit.Lease, metav1.GetOptions{})
 			if err != nil {
-				return 0, err
+				return 0, fmt.Errorf("reading lease %q: %w", b.config.Audit.Lease, err)
 			}
-			return record.LeaderTransitions, nil
+			return resourcelock.LeaseSpecToLeaderElectionRecord(&lease.Spec).LeaderTransitions, nil
 		},
 		Metrics: interruptions.NewMetrics(b.registry), Log: b.log,
 	}

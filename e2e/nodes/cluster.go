@@ -59,6 +59,7 @@ func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 	if options.Progress == nil {
 		options.Progress = io.Discard
 	}
+	current.clusters++
 	c := &Cluster{}
 	if c.nodes, err = plan(current, options); err != nil {
 		return nil, err
@@ -176,7 +177,8 @@ func (c *Cluster) Close() error {
 	c.closing.Do(func() {
 		var errs []error
 		for _, n := range c.nodes {
-			errs = append(errs, n.Die())
+			// Images and containers take a gigabyte; the logs stay.
+			errs = append(errs, n.Die(), os.RemoveAll(n.folder("root", "var", "lib")))
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()

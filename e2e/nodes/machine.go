@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type Machine struct {
 
 	host   int
 	stage  *stage
+	dir    string // the machine's own, with its disk
 	config machine.Config
 
 	talking sync.Mutex // one command at a time
@@ -43,7 +45,10 @@ type Machine struct {
 }
 
 func newMachine(s *stage, name string, host int) *Machine {
-	return &Machine{Name: name, host: host, stage: s, gone: make(chan struct{})}
+	return &Machine{
+		Name: name, host: host, stage: s, gone: make(chan struct{}),
+		dir: s.path("machines", strconv.Itoa(s.clusters), name),
+	}
 }
 
 // Address is where the other machines and this process reach the machine.
@@ -54,7 +59,7 @@ func (m *Machine) Address() netip.Addr { return hostAddress(m.host) }
 func (m *Machine) Disk(path string) (string, error) { return m.config.Outside(path) }
 
 func (m *Machine) folder(elements ...string) string {
-	return m.stage.path(append([]string{"machines", m.Name}, elements...)...)
+	return filepath.Join(append([]string{m.dir}, elements...)...)
 }
 
 // layOut says what the machine is made of: services, and files in settingsFolder.

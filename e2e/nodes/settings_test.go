@@ -43,6 +43,27 @@ func TestNodesShareNothing(t *testing.T) {
 	}
 }
 
+// A new machine with an old one's disk would find its containers there, and a test the logs
+// of another.
+func TestTheNodesOfTwoClustersShareNoDisk(t *testing.T) {
+	t.Parallel()
+	s := &stage{Dir: "/tmp/ebbtide-nodes-1"}
+	seen := map[string]bool{}
+	for range 2 {
+		s.clusters++
+		nodes, err := plan(s, Options{Spot: 1, LongLived: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			seen[n.folder("root")] = true
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("4 nodes have the disks %v", seen)
+	}
+}
+
 func TestANodeHasRoutesToTheOthersPodsAndServicesOnly(t *testing.T) {
 	t.Parallel()
 	got := routes(12, []int{11, 12, 13})

@@ -35,6 +35,9 @@ type stage struct {
 	Dir     string
 	Kube    string // the folder of the node binary
 	Janitor janitor
+
+	// clusters counts those of this process: each has new disks, and logs of its own.
+	clusters int
 }
 
 // current is the stage of this process, nil before Main.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/nodes"
 )
@@ -19,7 +21,7 @@ func TestSpotNodesAreTaken(t *testing.T) {
 		s.reclaim(t)
 		s.awaitDeath(t)
 		s.judge(t)
-		s.judgeLedger(t)
+		s.judgeOutcomes(t)
 	})
 	t.Run("Two of three within a second", func(t *testing.T) {
 		s := setScene(t, cluster, cluster.Node("spot-2"), cluster.Node("spot-3"))
@@ -29,20 +31,29 @@ func TestSpotNodesAreTaken(t *testing.T) {
 	})
 }
 
-// judgeLedger looks at the pod whose budget never opens: it is told all the same, with the
-// whole of its grace, and not before waiting for its budget has become hopeless.
-func (s *scene) judgeLedger(t *testing.T) {
+// judgeOutcomes reads what the agent says of each pod. One of them has a budget that never
+// opens: it is told all the same, with the whole of its grace, when waiting is of no more
+// use.
+func (s *scene) judgeOutcomes(t *testing.T) {
 	t.Helper()
-	for _, story := range stories(t, s.cluster, s.doomed[0]) {
-		for _, pod := range story.Report.Pods {
-			if pod.Name != "ledger-0" {
-				continue
-			}
-			figure(t, "the pod whose budget never opens", "Forced with 30 s of 30 s",
-				fmt.Sprintf("%s with %d s of %d s", pod.Path, pod.GraceGiven, pod.GraceWanted),
-				pod.Path == drain.Forced && pod.GraceGiven == 30 && pod.GraceWanted == 30)
-			return
+	outcomes := map[types.UID]drain.PodOutcome{}
+	for _, told := range stories(t, s.cluster, s.doomed[0]) {
+		for _, pod := range told.Report.Pods {
+			outcomes[pod.UID] = pod
 		}
 	}
-	t.Error("no report speaks of ledger-0")
+	reported := 0
+	for _, pod := range s.pods {
+		outcome, there := outcomes[pod.UID]
+		if there {
+			reported++
+		}
+		if pod.Name == "ledger-0" {
+			figure(t, "the pod whose budget never opens", "Forced with 30 s of 30 s",
+				fmt.Sprintf("%s with %d s of %d s", outcome.Path, outcome.GraceGiven, outcome.GraceWanted),
+				outcome.Path == drain.Forced && outcome.GraceGiven == 30 && outcome.GraceWanted == 30)
+		}
+	}
+	figure(t, "pods in the agent's report", fmt.Sprint(workloadPods), fmt.Sprintf("%d of %d", reported, len(outcomes)),
+		reported == workloadPods && len(outcomes) == workloadPods)
 }

@@ -176,7 +176,7 @@ func (a *Agent) mayDrill(ctx context.Context) error {
 	case state == nil:
 		return nil
 	case state.PutBack:
-		return refuseDrill(fmt.Sprintf("pods are still to be tidied after %s %q; the agent's log says what is in the way", state.Kind, state.Notice))
+		return refuseDrill("pods are still to be tidied after an earlier drain; the agent's log says what is in the way")
 	case Kind(state.Kind) == Drill:
 		return refuseDrill(fmt.Sprintf("the node is in drill %q of pod %q", state.Notice, state.Agent))
 	}

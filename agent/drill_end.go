@@ -61,6 +61,9 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 			}
 		}
 		if d.whole.Err() == nil {
+			if !back {
+				a.Log.Error("Left drill in place for now", "node", a.Node.Name(), "notice", notice.ID, "err", err)
+			}
 			d.run.add(DrillEvent{Step: DrillFailed, Err: err.Error()})
 		}
 		pause = nextPause(pause, back)

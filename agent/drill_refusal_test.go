@@ -30,7 +30,7 @@ func TestADrillIsRefused(t *testing.T) {
 		"while pods are still to be tidied": {func(s *scene) {
 			s.leave(time.Minute, anotherBoot)
 			s.node.breakDown(errBroken, tidy)
-		}, "pods are still to be tidied after SpotInterruption \"earlier\""},
+		}, "pods are still to be tidied"},
 		"over a state that cannot be read": {func(s *scene) {
 			s.node.node.Annotations = map[string]string{drain.StateAnnotation: `{"notice": 7}`}
 		}, "what this agent cannot read"},

@@ -65,6 +65,9 @@ func (l *loop) undo(ctx context.Context, of *interruption) {
 			if err == nil {
 				return
 			}
+			if !back && ctx.Err() == nil {
+				l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
+			}
 			pause = nextPause(pause, back)
 			select {
 			case <-time.After(pause):
@@ -82,13 +85,10 @@ func (a *Agent) tryUndo(ctx context.Context, may func(drain.State) bool) (back b
 	defer cancel()
 	back, err = a.Node.UndoDrain(ask, may)
 	switch {
-	case err != nil && ctx.Err() != nil: // it was called off
-	case err != nil && back:
-		a.Log.Error("Left pods untidy for now", "node", a.Node.Name(), "err", err)
-	case err != nil:
-		a.Log.Error("Left cordon in place for now", "node", a.Node.Name(), "err", err)
-	case back:
+	case back && err == nil:
 		a.Log.Info("Put node back", "node", a.Node.Name())
+	case back && ctx.Err() == nil:
+		a.Log.Error("Put node back and left pods untidy for now", "node", a.Node.Name(), "err", err)
 	}
 	return back, err
 }

@@ -30,6 +30,7 @@ Usage:
   kubectl exec POD -- /ebbtide-agent drill [flags]
 
 The running agent does the work, and goes on when this program ends. If a drill is under way, that one is shown.
+There is none while the node is under a notice, or carries anything that an earlier drain has left.
 No disruption budget is passed and no grace is shortened; what cannot leave that way stays, and is named.
 A real notice in the middle takes over.
 
@@ -43,7 +44,7 @@ Flags:
   --help             print this page, and end
 
 Exit code: 0 when every pod that had to leave has left, 3 when some stayed, 1 when there was no drill, when it was
-broken off or when the node was not put back, 2 for a mistake in flags.
+broken off or when not all was put back, 2 for a mistake in flags.
 `
 
 // defaultNotice is that of EC2.

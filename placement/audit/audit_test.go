@@ -130,7 +130,8 @@ func TestWhereAdmissionPoliciesPlacePodsTheyAreThoseOfAPolicyThatIsRendered(t *t
 	}{
 		"whatever its priority": {
 			[]v1alpha1.PlacementPolicy{policy(t, "left-out", "{priority: 2, "+matches+"}"), policy(t, "placing", "{mode: Required, "+matches+"}")},
-			true, map[string]int32{"left-out": 0, "placing": 1},
+			true,
+			map[string]int32{"left-out": 0, "placing": 1},
 			map[string]string{
 				"left-out": "True SharesPods: some pods that it matches are governed by placing",
 				"placing":  "True SharesPods: some pods that it governs are matched by left-out too",
@@ -138,7 +139,8 @@ func TestWhereAdmissionPoliciesPlacePodsTheyAreThoseOfAPolicyThatIsRendered(t *t
 		},
 		"and else of the one that would have them": {
 			[]v1alpha1.PlacementPolicy{policy(t, "left-out", "{priority: 2, "+matches+"}"), policy(t, "weaker", "{"+matches+"}")},
-			true, map[string]int32{"left-out": 1, "weaker": 0},
+			true,
+			map[string]int32{"left-out": 1, "weaker": 0},
 			map[string]string{
 				"left-out": "True SharesPods: some pods that it governs are matched by weaker too",
 				"weaker":   "True SharesPods: some pods that it matches are governed by left-out",
@@ -146,7 +148,8 @@ func TestWhereAdmissionPoliciesPlacePodsTheyAreThoseOfAPolicyThatIsRendered(t *t
 		},
 		"which a webhook does not ask": {
 			[]v1alpha1.PlacementPolicy{policy(t, "auto", "{priority: 2, "+matches+"}"), policy(t, "weaker", "{mode: Required, "+matches+"}")},
-			false, map[string]int32{"auto": 1, "weaker": 0},
+			false,
+			map[string]int32{"auto": 1, "weaker": 0},
 			map[string]string{
 				"auto":   "True SharesPods: some pods that it governs are matched by weaker too",
 				"weaker": "True SharesPods: some pods that it matches are governed by auto",

@@ -102,7 +102,7 @@ func (m *Mover) Move(ctx context.Context, pod *corev1.Pod) (Moved, error) {
 	case !begun(r.pod) && drain.PolicyFor(r.pod, drain.HandOverAlways) == drain.HandOverNever:
 		return r.evictFirst(ctx)
 	}
-	r.handOvers = drain.NewHandOvers(client, HandOverNotice)
+	r.handOvers = drain.NewHandOvers(client, drain.RescueNotice)
 	return r.replaceFirst(ctx)
 }
 

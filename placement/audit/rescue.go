@@ -12,10 +12,6 @@ import (
 	"github.com/ebbtide/ebbtide/placement"
 )
 
-// HandOverNotice is what a pod that is handed over to rescue it carries in the place
-// of the notice of an interruption.
-const HandOverNotice = "placement-rescue"
-
 // nextRescue chooses the pod to move next: one whose rescue was begun and not ended,
 // by a leader before this one; else of the policy that wins over most others, the
 // first by name. Its budget is asked when it is moved, by whoever moves it.
@@ -46,7 +42,7 @@ func (a *auditor) nextRescue() *Rescue {
 // begun says whether a rescue has handed the pod over and not moved it.
 func begun(pod *corev1.Pod) bool {
 	handOver, err := drain.HandOverOf(pod)
-	return err == nil && handOver != nil && handOver.Notice == HandOverNotice
+	return err == nil && handOver != nil && handOver.Notice == drain.RescueNotice
 }
 
 // untouched says whether nobody else moves the pod, and no rescue of its workload has

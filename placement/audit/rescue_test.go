@@ -65,7 +65,7 @@ func TestAPodIsRescued(t *testing.T) {
 			handedOver(p, "an interruption")
 		}), false},
 		"in the end, when a leader before has begun": {rescuing, change(func(p *corev1.Pod) {
-			handedOver(p, HandOverNotice)
+			handedOver(p, drain.RescueNotice)
 		}), true},
 		"and not off a node that an agent empties": {rescuing, func(_ *testing.T, v *View) {
 			v.Nodes[0].Spec.Taints = []corev1.Taint{{Key: drain.TaintKey, Effect: corev1.TaintEffectNoSchedule}}
@@ -114,7 +114,7 @@ func TestAPodIsRescued(t *testing.T) {
 		"in the program's own, where that is the system's": {rescuing, at("kube-system", "kube-system"), true},
 		"in the program's own, to the end, when a leader before has begun": {rescuing, func(t *testing.T, v *View) {
 			t.Helper()
-			handedOver(v.Pods[0], HandOverNotice)
+			handedOver(v.Pods[0], drain.RescueNotice)
 			at("ebbtide", "ebbtide")(t, v)
 		}, true},
 	} {
@@ -248,7 +248,7 @@ func TestAWorkloadIsLeftAloneForLongerEachTimeThatItWasDisturbedForNothing(t *te
 func TestAPodThatALeaderBeforeHandedOverIsNotLeftSoForHours(t *testing.T) {
 	t.Parallel()
 	begun, memory := running(t, "a", "spot-1"), Memory{}
-	handedOver(begun, HandOverNotice)
+	handedOver(begun, drain.RescueNotice)
 	for try := range 5 {
 		var pause time.Duration
 		if memory, pause = memory.Failed(begun, NoReplacement, noon); pause != workloadPause {

@@ -10,15 +10,17 @@ import (
 	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/ebbtide/ebbtide/drain"
-	"github.com/ebbtide/ebbtide/placement/audit"
 )
 
-// AgentSelector finds the agents' pods, whatever the release is called: the labels that
-// the chart gives to all of them.
-const AgentSelector = "app.kubernetes.io/part-of=ebbtide,app.kubernetes.io/component=agent"
-
-func isAgent(pod *corev1.Pod) bool {
-	return pod.Labels["app.kubernetes.io/part-of"] == "ebbtide" && pod.Labels["app.kubernetes.io/component"] == "agent"
+// isAgentOf says whether the pod is an agent of the node: by the labels that the chart
+// gives to all of them, whatever the release is called; or by the name that one of other
+// making has left.
+func isAgentOf(left Leftover, pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != left.Name {
+		return false
+	}
+	return pod.Labels["app.kubernetes.io/part-of"] == "ebbtide" && pod.Labels["app.kubernetes.io/component"] == "agent" ||
+		left.State != nil && left.State.Agent == pod.Name
 }
 
 // View is a cluster at one moment. Nothing in it is changed.
@@ -51,15 +53,16 @@ type Memory struct {
 //
 // What is due is to be asked about once more before it is taken back: a view may be old.
 func Judge(view View, after time.Duration, now time.Time, before Memory) ([]Leftover, Memory) {
+	found := Find(view.Nodes, view.Pods)
 	served := map[string]bool{} // the nodes that have an agent
 	for _, pod := range view.Pods {
-		if serves(pod) {
+		if left, is := found[pod.Spec.NodeName]; is && isAgentOf(left, pod) && serves(pod) {
 			served[pod.Spec.NodeName] = true
 		}
 	}
 	memory := Memory{alone: map[types.UID]time.Time{}, handed: map[types.UID]time.Time{}}
 	var due []Leftover
-	for name, left := range Find(view.Nodes, view.Pods) {
+	for name, left := range found {
 		for _, pod := range left.Handed {
 			memory.handed[pod.UID] = since(before.handed, pod.UID, now)
 		}
@@ -100,16 +103,16 @@ func since(known map[types.UID]time.Time, uid types.UID, now time.Time) time.Tim
 	return now
 }
 
-// serves says whether the pod is an agent that looks after its node. One that is blind
+// serves says whether an agent's pod looks after its node. One that is blind
 // is not Ready; it is told from one that is not there before anything is done.
 func serves(pod *corev1.Pod) bool {
-	return isAgent(pod) && pod.DeletionTimestamp == nil && podutils.IsPodReady(pod)
+	return pod.DeletionTimestamp == nil && podutils.IsPodReady(pod)
 }
 
 // isRescued says whether it was a rescue that handed the pod over, and not an agent.
 func isRescued(pod *corev1.Pod) bool {
 	handOver, err := drain.HandOverOf(pod)
-	return err == nil && handOver != nil && handOver.Notice == audit.HandOverNotice
+	return err == nil && handOver != nil && handOver.Notice == drain.RescueNotice
 }
 
 func isReady(node *corev1.Node) bool {

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/drain"
-	"github.com/ebbtide/ebbtide/placement/audit"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -81,7 +80,13 @@ func TestWhatADrainHasLeftIsTakenBack(t *testing.T) {
 		"of a node without a deadline":                  {nodes: nodes(with(left(0), func(n *corev1.Node) { n.Annotations[drain.StateAnnotation] = "{}" })), want: true},
 		"and not where an agent is":                     {nodes: nodes(left(time.Hour)), pods: pods(agent("one"))},
 		"and not where one has been until a moment ago": {nodes: nodes(left(time.Hour)), before: pods(agent("one"))},
-		"of a node beside one that has an agent":        {nodes: nodes(left(time.Hour), node("two")), pods: pods(agent("two")), want: true},
+		"and not where one of other making is": {
+			nodes: nodes(with(left(time.Hour), func(n *corev1.Node) {
+				n.Annotations[drain.StateAnnotation] = `{"kind": "SpotInterruption", "agent": "home-made", "deadline": "2026-11-22T11:00:00Z"}`
+			})),
+			pods: pods(pod("home-made", "one")),
+		},
+		"of a node beside one that has an agent": {nodes: nodes(left(time.Hour), node("two")), pods: pods(agent("two")), want: true},
 		"of a node whose agent is not Ready": {
 			nodes: nodes(left(time.Hour)), want: true,
 			pods: pods(with(agent("one"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse })),
@@ -101,11 +106,11 @@ func TestWhatADrainHasLeftIsTakenBack(t *testing.T) {
 		},
 		"and nothing of a node that carries nothing": {nodes: nodes(node("one")), pods: pods(pod("web", "one"))},
 
-		"of a pod that a rescue has left handed over": {nodes: nodes(node("one")), pods: pods(handed("web", audit.HandOverNotice), agent("one")), want: true},
-		"and not of one that is being rescued":        {nodes: nodes(node("one")), pods: pods(handed("web", audit.HandOverNotice)), before: []*corev1.Pod{}},
+		"of a pod that a rescue has left handed over": {nodes: nodes(node("one")), pods: pods(handed("web", drain.RescueNotice), agent("one")), want: true},
+		"and not of one that is being rescued":        {nodes: nodes(node("one")), pods: pods(handed("web", drain.RescueNotice)), before: []*corev1.Pod{}},
 		"and not of one beside it": {
-			nodes: nodes(node("one")), pods: pods(handed("web", audit.HandOverNotice), handed("db", audit.HandOverNotice)),
-			before: pods(handed("db", audit.HandOverNotice)),
+			nodes: nodes(node("one")), pods: pods(handed("web", drain.RescueNotice), handed("db", drain.RescueNotice)),
+			before: pods(handed("db", drain.RescueNotice)),
 		},
 		"of a pod that an agent has left handed over": {nodes: nodes(node("one")), pods: pods(handed("web", "i-1")), want: true},
 		"and not while the agent is there":            {nodes: nodes(node("one")), pods: pods(handed("web", "i-1"), agent("one"))},

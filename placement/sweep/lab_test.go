@@ -92,7 +92,7 @@ spec: {nodeName: %s, tolerations: [{operator: Exists}], containers: [{name: agen
 	if err := s.Apply(t.Context(), s.namespace, manifest); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.WaitPods(t.Context(), s.namespace, AgentSelector, lab.AllReady(1)); err != nil {
+	if err := s.WaitPods(t.Context(), s.namespace, "app.kubernetes.io/component=agent", lab.AllReady(1)); err != nil {
 		t.Fatal(err)
 	}
 	pod, err := s.Client().CoreV1().Pods(s.namespace).Get(t.Context(), "agent", metav1.GetOptions{})

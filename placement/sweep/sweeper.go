@@ -90,7 +90,7 @@ func (s *Sweeper) sweep(ctx context.Context, left Leftover) {
 	case Changed:
 		s.Log.InfoContext(ctx, "Left node to its agent", "node", left.Name, "left", left.String())
 	case Failed:
-		s.Log.WarnContext(ctx, "Left node as it was", "node", left.Name, "left", left.String(), "err", err)
+		s.Log.WarnContext(ctx, "Left something on node", "node", left.Name, "left", left.String(), "err", err)
 	}
 }
 
@@ -117,13 +117,13 @@ func (s *Sweeper) served(ctx context.Context, left Leftover) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, undoWithin)
 	defer cancel()
 	pods, err := s.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
-		LabelSelector: AgentSelector, FieldSelector: fields.OneTermEqualSelector("spec.nodeName", left.Name).String(),
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", left.Name).String(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("looking for the agent of node %q: %w", left.Name, err)
 	}
 	for i := range pods.Items {
-		if serves(&pods.Items[i]) || hasSettled(&pods.Items[i], s.now()) {
+		if pod := &pods.Items[i]; isAgentOf(left, pod) && (serves(pod) || hasSettled(pod, s.now())) {
 			return true, nil
 		}
 	}

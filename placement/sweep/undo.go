@@ -65,15 +65,10 @@ func (u Undoer) undo(ctx context.Context, left Leftover, may func(drain.State) b
 	if err != nil {
 		return Failed, err
 	}
-	refused := false
-	undone, err := client.Undo(ctx, func(state drain.State) bool {
-		refused = !may(state)
-		return !refused
-	})
-	switch {
+	switch undone, err := client.Undo(ctx, may); {
 	case err != nil:
 		return Failed, err
-	case refused, left.State != nil && !undone:
+	case !undone:
 		return Changed, nil
 	}
 	return Swept, nil

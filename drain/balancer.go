@@ -279,8 +279,8 @@ func (c *Client) Exclude(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if state == nil {
-		return false, fmt.Errorf("excluding node %q from load balancers: it carries no state of ours", c.name)
+	if state == nil || state.PutBack {
+		return false, fmt.Errorf("excluding node %q from load balancers: it carries no drain of ours", c.name)
 	}
 	patch, needed := excludePatch(node, *state)
 	if !needed {

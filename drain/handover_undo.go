@@ -21,8 +21,8 @@ var errContended = errors.New("it was changed each time before it could be writt
 // deletes the replacement. It says whether it did: a pod that is gone, ending or
 // not handed over needs nothing, and one whose ReplicaSet is no longer its
 // Deployment's newest stays with the Deployment, since the ReplicaSet would not
-// keep it; such a pod should be evicted. So does one that was handed over for
-// somebody else's sake; see [RescueNotice]. It works on pods that an earlier agent
+// keep it; such a pod should be evicted. One that was handed over for somebody else's
+// sake is left as it is; see [RescueNotice]. It works on pods that an earlier agent
 // has handed over, and waits for a [HandOvers.Begin] of the same pod that is under
 // way. An error with undone says that the pod is back and keeps a deletion cost of
 // ours; the next Undo of it, or of its node, gives it back its own. Eight requests,

@@ -52,6 +52,7 @@ func (c *Client) Undo(ctx context.Context, may func(State) bool) (undone bool, e
 // nothing once there is another.
 func (c *Client) putBack(ctx context.Context, may func(State) bool) (left string, err error) {
 	err = c.change(ctx, "putting back", func(node *corev1.Node, state *State) (nodePatch, bool) {
+		left = "" // what was to be written before has come to nothing
 		switch {
 		case state == nil:
 			state = &State{}

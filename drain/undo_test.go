@@ -121,6 +121,39 @@ func TestANodeIsPutBackThoughItsPodsCannotBeTidied(t *testing.T) {
 	}
 }
 
+// A drain may begin between the look at the node and the write that puts it back.
+func TestADrainThatBeginsInTheMiddleOfAnUndoIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, web("web", 1))
+	s.uncordon()
+	h := s.handOvers()
+	old := s.pod("web")
+	s.begun(h, old)
+	s.marked(h.client)
+	begins := true
+	through := s.handOversThrough(func(request *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if begins && request.Method == http.MethodPatch {
+			begins = false
+			_, outcome := Cordon(request.Context(), h.client, State{Notice: "real", Kind: "SpotInterruption"})
+			if outcome.Done.IsZero() {
+				t.Error(outcome.Err)
+			}
+		}
+		return next.RoundTrip(request)
+	})
+	undone, err := through.client.UndoDrain(s.within(30*time.Second), func(state State) bool { return state.Notice == "drill-1" })
+	if s.must(err); undone {
+		t.Error("the node is said to be put back")
+	}
+	want := look{Unschedulable: true, Taints: []corev1.Taint{ourTaint}, State: &State{Notice: "real", Kind: "SpotInterruption", Cordoned: true}}
+	if diff := cmp.Diff(want, s.doomedLook()); diff != "" {
+		t.Errorf("the node (-want +got):\n%s", diff)
+	}
+	if pod := s.pod("web"); pod.UID != old.UID || !ownedBy(pod, "Deployment") {
+		t.Errorf("pod %q is owned by %v: it was taken from the drain", pod.Name, pod.OwnerReferences)
+	}
+}
+
 // What takes everything back may be bound to do so in one write.
 func TestANodeIsOpenedInOneWriteByWhoeverIsNotItsAgent(t *testing.T) {
 	t.Parallel()

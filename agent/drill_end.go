@@ -61,12 +61,12 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 			}
 		}
 		if d.whole.Err() == nil {
-			if !back {
+			if untidy == nil {
 				a.Log.Error("Left drill in place for now", "node", a.Node.Name(), "notice", notice.ID, "err", err)
 			}
 			d.run.add(DrillEvent{Step: DrillFailed, Err: err.Error()})
 		}
-		pause = nextPause(pause, back)
+		pause = nextPause(pause, untidy != nil)
 		select {
 		case <-time.After(pause):
 		case <-d.whole.Done():

@@ -65,10 +65,10 @@ func (l *loop) undo(ctx context.Context, of *interruption) {
 			if err == nil {
 				return
 			}
-			if !back && ctx.Err() == nil {
+			if !told && ctx.Err() == nil {
 				l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
 			}
-			pause = nextPause(pause, back)
+			pause = nextPause(pause, told)
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():

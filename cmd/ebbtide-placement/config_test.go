@@ -19,7 +19,7 @@ import (
 
 const (
 	missingNamespace = "namespace: is missing: set --namespace, or $POD_NAMESPACE from the field metadata.namespace of the pod"
-	knownFields      = "unknown field, known here: admissionPolicy, audit, certificate, instance, kubeconfig, lifecycle, listen, log, mode, namespace, webhook"
+	knownFields      = "unknown field, known here: admissionPolicy, audit, certificate, crds, instance, kubeconfig, lifecycle, listen, log, mode, namespace, webhook"
 )
 
 func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
@@ -67,6 +67,10 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 				`placement.yaml:2: admissionPolicy.name: "B" is not the name of an object: lower-case letters, digits, '-' and '.'; ` +
 				`placement.yaml:3: certificate.secret: "C_" is not the name of an object: lower-case letters, digits, '-' and '.'; ` +
 				`placement.yaml:4: audit.lease: "" is not the name of an object: lower-case letters, digits, '-' and '.'`,
+		},
+		"a time to sweep after that a rescue may take": {
+			file: "audit: {sweepAfter: 9m}", env: pod,
+			want: "placement.yaml:1: audit.sweepAfter: 9m0s is not between 10m0s and 24h0m0s",
 		},
 		"a port beyond the last": {
 			file: "webhook: {servicePort: 65536}", env: pod,

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -147,6 +148,37 @@ func TestPlacementCountsWhatTheAgentCounts(t *testing.T) {
 	// The machine dies, and its node goes: what was counted stays.
 	s.must(s.doomed.Remove(t.Context()))
 	p.until("the drain still counts", `ebbtide_interruptions_drains_total{outcome="Drained"}`, 1)
+}
+
+// Without the API server a leader loses its lease, and leads again when it is back, for
+// there is nobody else. What is told before that counts as well.
+func TestPlacementMissesNothingWhileTheAPIServerIsAway(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, lab.New(t))
+	p := newTellers(s, "replica-1")
+	s.run(2, pods{name: "web", replicas: 2, grace: 40 * time.Second, exits: 20 * time.Second}.manifest(s))
+	a := s.ready()
+	s.interrupt(90 * time.Second)
+	p.until("the interruption counts", `ebbtide_interruptions_total{kind="SpotInterruption"}`, 1)
+	s.must(s.lab.Pause(lab.APIServer))
+	_, err := p.replicas[0].WaitLog(s.within(30*time.Second), "Ceased to lead")
+	s.must(err)
+	s.must(s.lab.Resume(lab.APIServer))
+	s.must(wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		_, err := s.lab.Client().EventsV1().Events(s.namespace).Create(ctx, &eventsv1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "told-at-once", Namespace: s.namespace}, EventTime: metav1.NowMicro(),
+			ReportingController: "ebbtide.dev/agent", ReportingInstance: "elsewhere", Reason: report.ForcedPastBudget,
+			Action: "DeletePod", Type: corev1.EventTypeWarning,
+			Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: s.namespace, Name: "somebody"}, Note: "Deleted (notice n)",
+		}, metav1.CreateOptions{})
+		return err == nil || apierrors.IsAlreadyExists(err), nil
+	}))
+	p.until("it leads again", "ebbtide_interruptions_watched", 1)
+	s.report(a, 90*time.Second)
+	p.until("what was told at once counts", `ebbtide_interruptions_pods_total{path="Forced"}`, 1)
+	p.until("the drain counts", `ebbtide_interruptions_drains_total{outcome="Drained"}`, 1)
+	p.until("its pods count", `ebbtide_interruptions_pods_total{path="Evicted"}`, 2)
+	p.until("the interruption counts once", `ebbtide_interruptions_total{kind="SpotInterruption"}`, 1)
 }
 
 // The agent may write no Events, and so says of its drain as little as one that went

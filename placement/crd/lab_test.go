@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 
 	"github.com/ebbtide/ebbtide/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -96,6 +98,22 @@ func (c *cluster) apply(ctx context.Context, name string) error {
 	return err
 }
 
+// follow watches the policies as every replica does, until the test ends, and returns
+// what names those that are known.
+func (c *cluster) follow(t *testing.T) (known func() []string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(c.client, 0)
+	informer := factory.ForResource(v1alpha1.PlacementPolicies).Informer()
+	factory.Start(ctx.Done())
+	t.Cleanup(func() {
+		stop()
+		factory.Shutdown()
+	})
+	factory.WaitForCacheSync(ctx.Done())
+	return informer.GetStore().ListKeys
+}
+
 func TestAnOlderCRDIsReplacedAndANewerOneIsNot(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -103,12 +121,7 @@ func TestAnOlderCRDIsReplacedAndANewerOneIsNot(t *testing.T) {
 	if err := c.apply(t.Context(), "early"); !apierrors.IsBadRequest(err) {
 		t.Fatalf("the old CRD takes the new field: %v", err)
 	}
-	watch, err := c.client.Resource(v1alpha1.PlacementPolicies).Watch(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer watch.Stop()
-
+	known := c.follow(t)
 	if err := c.upgrader.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +134,12 @@ func TestAnOlderCRDIsReplacedAndANewerOneIsNot(t *testing.T) {
 	}
 	// The API server takes the schema into use a moment after it has taken the CRD.
 	placementtest.Await(t, "a policy with the new field", func(ctx context.Context) error { return c.apply(ctx, "late") })
+	placementtest.Await(t, "a replica of before to know it", func(context.Context) error {
+		if names := known(); !slices.Contains(names, "late") {
+			return fmt.Errorf("it knows %q", names)
+		}
+		return nil
+	})
 
 	// Of an interrupted upgrade the next leader finds nothing to do; and one who looked
 	// before somebody else wrote does not write.
@@ -136,7 +155,7 @@ func TestAnOlderCRDIsReplacedAndANewerOneIsNot(t *testing.T) {
 
 	newer := upgraded.DeepCopy()
 	newer.SetAnnotations(map[string]string{RevisionAnnotation: fmt.Sprint(c.upgrader.offered + 1)})
-	newer, err = c.client.Resource(resource).Update(t.Context(), newer, metav1.UpdateOptions{})
+	newer, err := c.client.Resource(resource).Update(t.Context(), newer, metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

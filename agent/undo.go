@@ -40,42 +40,49 @@ func (l *loop) settle(u undoing) {
 }
 
 // undo takes back what a drain did to the node and its pods, in the background, trying
-// until it has or ctx ends. It is told when the node is as it was before: the notice is
-// over then, whatever is in the way of a pod.
+// until it has or ctx ends. The loop is told when the node is as it was before: the
+// notice is over then, whatever is in the way of a pod.
 func (l *loop) undo(ctx context.Context, of *interruption) {
 	if l.stopUndo != nil {
 		l.stopUndo()
 	}
 	ctx, l.stopUndo = context.WithCancel(ctx)
-	go func() {
-		pause, told := time.Duration(0), false
-		for {
-			early := false
-			back, err := l.tryUndo(ctx, func(found drain.State) bool {
-				early = !l.stale(found)
-				return !early
-			})
-			if (back || err == nil) && !told {
-				told = true
-				select {
-				case l.undone <- undoing{of, early}:
-				case <-ctx.Done():
-				}
-			}
-			if err == nil {
-				return
-			}
-			if !told && ctx.Err() == nil {
-				l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
-			}
-			pause = nextPause(pause, told)
+	go l.keepUndoing(ctx, of)
+}
+
+func (l *loop) keepUndoing(ctx context.Context, of *interruption) {
+	pause, told := time.Duration(0), false
+	for ctx.Err() == nil {
+		early, back, err := l.undoStale(ctx)
+		if (back || err == nil) && !told {
+			told = true
 			select {
-			case <-time.After(pause):
+			case l.undone <- undoing{of, early}:
 			case <-ctx.Done():
-				return
 			}
 		}
-	}()
+		if err == nil {
+			return
+		}
+		if !told && ctx.Err() == nil {
+			l.Log.Error("Left cordon in place for now", "node", l.Node.Name(), "err", err)
+		}
+		pause = nextPause(pause, told)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// undoStale tries once to undo what is true no more; early says that it is too early for
+// that.
+func (l *loop) undoStale(ctx context.Context) (early, back bool, err error) {
+	back, err = l.tryUndo(ctx, func(found drain.State) bool {
+		early = !l.stale(found)
+		return !early
+	})
+	return early, back, err
 }
 
 // tryUndo tries once. back says that the node is as it was before; an error beside it is

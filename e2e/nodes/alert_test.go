@@ -199,13 +199,13 @@ func (s *incident) strike(t *testing.T) {
 	s.causes["EbbtideDrainIncomplete"] = time.Now().Add(notice)
 }
 
-// awaitEndBeforeScrape returns at a moment from which the end of a notice is two seconds
+// awaitEndBeforeScrape returns at a moment from which the end of a notice is six seconds
 // before a scrape of the node's agent. An agent knows three seconds before the end of a
-// short notice that a pod is lost: the last scrape is long over then, and the next one
-// comes too late.
+// short notice that a pod is lost: the last scrape has been six seconds before, and the
+// next one comes too late.
 func (s *incident) awaitEndBeforeScrape(t *testing.T, node string, notice time.Duration) {
 	t.Helper()
-	const before = 2 * time.Second
+	const before = 6 * time.Second
 	scraped := s.prometheus.value(t.Context(), fmt.Sprintf(`timestamp(up{job="ebbtide/ebbtide-agent", node=%q})`, node))
 	if math.IsNaN(scraped) {
 		t.Fatalf("Prometheus does not scrape the agent of %s", node)

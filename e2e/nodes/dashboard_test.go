@@ -24,7 +24,6 @@ const rateInterval = "1m"
 // panel is what is read of one of the dashboard's.
 type panel struct {
 	Title   string `json:"title"`
-	Type    string `json:"type"`
 	Targets []struct {
 		Expr   string `json:"expr"`
 		Legend string `json:"legendFormat"`

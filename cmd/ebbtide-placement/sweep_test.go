@@ -79,8 +79,8 @@ func mark(t *testing.T, l *lab.Lab, name string, away time.Duration) {
 	}
 	state := drain.State{Notice: name, Source: "aws", Kind: "SpotInterruption", Action: "terminate"}
 	state.SetDeadline(time.Now().Add(away), time.Now(), drain.Boot{ID: "boot", Uptime: func() time.Duration { return time.Hour }})
-	if _, err := client.Mark(t.Context(), state); err != nil {
-		t.Fatal(err)
+	if _, outcome := drain.Cordon(t.Context(), client, state); outcome.Err != "" {
+		t.Fatal(outcome.Err)
 	}
 }
 

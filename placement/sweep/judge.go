@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -95,6 +96,19 @@ func (m Memory) isDue(left Leftover, patient time.Time) bool {
 	})
 }
 
+// without returns a memory in which these nodes were never seen without an agent: they
+// are waited for anew.
+func (m Memory) without(nodes []Leftover) Memory {
+	alone := maps.Clone(m.alone)
+	for _, left := range nodes {
+		if left.Node != nil {
+			delete(alone, left.Node.UID)
+		}
+	}
+	m.alone = alone
+	return m
+}
+
 // since is when something began that is so now.
 func since(known map[types.UID]time.Time, uid types.UID, now time.Time) time.Time {
 	if began, found := known[uid]; found {
@@ -103,8 +117,8 @@ func since(known map[types.UID]time.Time, uid types.UID, now time.Time) time.Tim
 	return now
 }
 
-// serves says whether an agent's pod looks after its node. One that is blind
-// is not Ready; it is told from one that is not there before anything is done.
+// serves says whether an agent's pod looks after its node. One that is blind is not
+// Ready; it is told from one that is not there before anything is done.
 func serves(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && podutils.IsPodReady(pod)
 }

@@ -45,13 +45,13 @@ func (s *scene) node(t *testing.T) (*lab.Node, *drain.Client) {
 	return made, client
 }
 
-// mark cordons a node as a drain whose deadline was an hour ago.
-func (s *scene) mark(t *testing.T, client *drain.Client) {
+// mark cordons a node as a drain for a notice, whose deadline is so far from now.
+func mark(t *testing.T, client *drain.Client, notice string, away time.Duration) {
 	t.Helper()
-	state := drain.State{Notice: "i-1", Source: "aws", Kind: "SpotInterruption", Action: "terminate"}
-	state.SetDeadline(time.Now().Add(-time.Hour), time.Now(), drain.Boot{ID: "boot", Uptime: func() time.Duration { return 2 * time.Hour }})
-	if _, err := client.Mark(t.Context(), state); err != nil {
-		t.Fatal(err)
+	state := drain.State{Notice: notice, Source: "aws", Kind: "SpotInterruption", Action: "terminate"}
+	state.SetDeadline(time.Now().Add(away), time.Now(), drain.Boot{ID: "boot", Uptime: func() time.Duration { return 2 * time.Hour }})
+	if _, outcome := drain.Cordon(t.Context(), client, state); outcome.Err != "" {
+		t.Fatal(outcome.Err)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestANodeIsOpenedAgainWhoseAgentDoesNotComeBack(t *testing.T) {
 	s := newScene(t)
 	node, client := s.node(t)
 	pod := s.handOver(t, node, client)
-	s.mark(t, client)
+	mark(t, client, "i-1", -time.Hour)
 	s.sweep(t, s.look, 0)
 	s.awaitOpen(t, node)
 	placementtest.Await(t, "the pod to be its ReplicaSet's again", func(ctx context.Context) error {
@@ -205,7 +205,7 @@ func TestANodeIsLeftToAnAgentThatIsBlind(t *testing.T) {
 	s := newScene(t)
 	node, client := s.node(t)
 	agent := s.agent(t, node)
-	s.mark(t, client)
+	mark(t, client, "i-1", -time.Hour)
 	blind := func(ctx context.Context) (View, error) {
 		view, err := s.look(ctx)
 		for _, pod := range view.Pods {
@@ -232,6 +232,34 @@ func TestANodeIsLeftToAnAgentThatIsBlind(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitOpen(t, node)
+}
+
+// An agent may have come back, and be about the next interruption, since the cluster was
+// looked at.
+func TestADrainThatHasBegunMeanwhileGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	_, client := s.node(t)
+	mark(t, client, "i-1", -time.Hour)
+	old, err := s.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark(t, client, "i-2", time.Hour)
+	s.sweep(t, func(context.Context) (View, error) { return old, nil }, 0)
+	placementtest.Await(t, "the node to be thought of", func(context.Context) error {
+		if s.count(t, Changed) == 0 {
+			return errors.New("it was not so far")
+		}
+		return nil
+	})
+	found, err := client.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := drain.ReadState(found); err != nil || state == nil || state.Notice != "i-2" || !found.Spec.Unschedulable {
+		t.Errorf("it carries %+v (%v), and is unschedulable: %t", state, err, found.Spec.Unschedulable)
+	}
 }
 
 // unready says of a pod that it is not Ready.

@@ -59,15 +59,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		}
 		var due []Leftover
 		due, memory = Judge(view, s.After, s.now(), memory)
-		var group errgroup.Group
-		group.SetLimit(AtOnce)
-		for _, left := range due {
-			group.Go(func() error {
-				s.sweep(ctx, left)
-				return nil
-			})
-		}
-		_ = group.Wait() // each has told of itself
+		memory = memory.without(s.sweepAll(ctx, due))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -76,11 +68,32 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 }
 
+// sweepAll takes back what is due, and returns what was somebody's after all.
+func (s *Sweeper) sweepAll(ctx context.Context, due []Leftover) []Leftover {
+	outcomes := make([]Outcome, len(due))
+	var group errgroup.Group
+	group.SetLimit(AtOnce)
+	for i, left := range due {
+		group.Go(func() error {
+			outcomes[i] = s.sweep(ctx, left)
+			return nil
+		})
+	}
+	_ = group.Wait() // each has told of itself
+	var changed []Leftover
+	for i, left := range due {
+		if outcomes[i] == Changed {
+			changed = append(changed, left)
+		}
+	}
+	return changed
+}
+
 // sweep takes back what is left on one node, and tells of it. What fails is due again.
-func (s *Sweeper) sweep(ctx context.Context, left Leftover) {
+func (s *Sweeper) sweep(ctx context.Context, left Leftover) Outcome {
 	outcome, err := s.attempt(ctx, left)
 	if ctx.Err() != nil && err != nil {
-		return // another leader goes on
+		return outcome // another leader goes on
 	}
 	s.Metrics.sweeps[outcome].Inc()
 	switch outcome {
@@ -92,13 +105,17 @@ func (s *Sweeper) sweep(ctx context.Context, left Leftover) {
 	case Failed:
 		s.Log.WarnContext(ctx, "Left something on node", "node", left.Name, "left", left.String(), "err", err)
 	}
+	return outcome
 }
 
 // attempt asks once more whether nobody else will do it, and does it.
 func (s *Sweeper) attempt(ctx context.Context, left Leftover) (Outcome, error) {
 	if left.Node != nil {
-		if served, err := s.served(ctx, left); served || err != nil {
-			return Changed, err
+		switch served, err := s.served(ctx, left); {
+		case err != nil:
+			return Failed, err
+		case served:
+			return Changed, nil
 		}
 	}
 	return s.Undo(ctx, left, func(found drain.State) bool {

@@ -94,6 +94,12 @@ func (s *swept) mark(t *testing.T) {
 "{\"notice\": \"i-1\", \"kind\": \"SpotInterruption\", \"bootID\": \"b\", \"cordoned\": true, \"excluded\": true, \"deadline\": \"2026-01-01T00:00:00Z\"}"}},
 "spec": {"unschedulable": true, "taints": [{"key": "ebbtide.dev/interruption", "value": "SpotInterruption", "effect": "NoSchedule"},
 {"key": "dedicated", "value": "edge", "effect": "NoSchedule"}, {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}}`
+	s.change(t, patch)
+}
+
+// change changes the node by the administrator's account.
+func (s *swept) change(t *testing.T, patch string) {
+	t.Helper()
 	_, err := s.lab.Client().CoreV1().Nodes().Patch(t.Context(), s.node.Name(), types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
 	must(t, err)
 }
@@ -140,39 +146,62 @@ func TestASweepIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
 }
 
 // Whoever has stolen the token can open a node that an agent has closed, as the program
-// can, and nothing else.
+// can, and nothing else. Each patch breaks one rule of the policy, and that one refuses it.
 func TestAStolenTokenOfPlacementChangesNoNodeInAnyOtherWay(t *testing.T) {
 	t.Parallel()
 	s := newSwept(t)
 	s.checkTypes(t)
-	const untaint = `"spec": {"unschedulable": false, "taints": [{"key": "dedicated", "value": "edge", "effect": "NoSchedule"},
-{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}`
-	open := `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`
-	for what, patch := range map[string]string{
-		"a cordon of a node that is open": `{"spec": {"unschedulable": true}}`,
-		"a taint on it":                   `{"spec": {"taints": [{"key": "ebbtide.dev/interruption", "effect": "NoExecute"}]}}`,
-		"a state for it":                  `{"metadata": {"annotations": {"ebbtide.dev/interruption": "{}"}}}`,
-	} {
-		if err := s.patch(t.Context(), patch); !isRefused(err) {
-			t.Errorf("%s is answered with %v", what, err)
-		}
-	}
+	const (
+		forget  = `"metadata": {"annotations": {"ebbtide.dev/interruption": null}}`
+		untaint = `"taints": [{"key": "dedicated", "value": "edge", "effect": "NoSchedule"},
+{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]`
+		only = "only to take back all"
+	)
+	s.refuses(t, map[string][2]string{
+		"a cordon of a node that is open": {only, `{"spec": {"unschedulable": true}}`},
+		"a taint on it":                   {only, `{"spec": {"taints": [{"key": "ebbtide.dev/interruption", "effect": "NoExecute"}]}}`},
+		"a state for it":                  {only, `{"metadata": {"annotations": {"ebbtide.dev/interruption": "{}"}}}`},
+	})
+
+	s.change(t, `{"metadata": {"annotations": {"ebbtide.dev/interruption": "{}"}}}`)
+	await(t, "the policy to let a state be taken off", time.Minute, func(ctx context.Context) bool {
+		return s.patch(ctx, `{`+forget+`}`) == nil
+	})
+	s.refuses(t, map[string][2]string{
+		"a cordon in the place of a state": {"may not cordon", `{` + forget + `, "spec": {"unschedulable": true}}`},
+	})
+
 	s.mark(t)
-	await(t, "the policy to let a node be opened", time.Minute, func(ctx context.Context) bool { return s.patch(ctx, open) == nil })
-	for what, patch := range map[string]string{
-		"the annotation kept":          `{` + untaint + `}`,
-		"another taint taken off":      `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"taints": []}}`,
-		"our taint kept":               `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}}`,
-		"a taint put in":               `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}}`,
-		"a label put in":               `{"metadata": {"labels": {"x": "y"}, "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
-		"a label taken off":            `{"metadata": {"labels": {"kubernetes.io/hostname": null}, "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
-		"another annotation":           `{"metadata": {"annotations": {"x": "y", "ebbtide.dev/interruption": null}}, ` + untaint + `}`,
-		"a finalizer":                  `{"metadata": {"finalizers": ["x.example.com/y"], "annotations": {"ebbtide.dev/interruption": null}}, ` + untaint + `}`,
-		"an address for its pods":      `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"podCIDR": "192.0.2.0/24", "podCIDRs": ["192.0.2.0/24"], "unschedulable": false}}`,
-		"a provider's name for itself": `{"metadata": {"annotations": {"ebbtide.dev/interruption": null}}, "spec": {"providerID": "x", "unschedulable": false}}`,
-	} {
-		if err := s.patch(t.Context(), patch); !isRefused(err) {
-			t.Errorf("%s is answered with %v", what, err)
+	await(t, "the policy to let a node be opened", time.Minute, func(ctx context.Context) bool {
+		return s.patch(ctx, `{`+forget+`, "spec": {"unschedulable": false, `+untaint+`}}`) == nil
+	})
+	// beside opens the node and changes something else of its metadata or its spec.
+	beside := func(metadata, spec string) string {
+		return `{"metadata": {` + metadata + `"annotations": {"ebbtide.dev/interruption": null}}, "spec": {` + spec + untaint + `}}`
+	}
+	const taints = "of a node's taints"
+	s.refuses(t, map[string][2]string{
+		"the annotation kept":          {only, `{"spec": {` + untaint + `}}`},
+		"another taint taken off":      {taints, `{` + forget + `, "spec": {"taints": []}}`},
+		"our taint kept":               {taints, `{` + forget + `}`},
+		"a taint put in":               {taints, `{` + forget + `, "spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}}`},
+		"a label put in":               {"of a node's labels", beside(`"labels": {"x": "y"}, `, "")},
+		"a label changed":              {"of a node's labels", beside(`"labels": {"kubernetes.io/hostname": "x"}, `, "")},
+		"a label taken off":            {"of a node's labels", beside(`"labels": {"kubernetes.io/hostname": null}, `, "")},
+		"another annotation":           {"of a node's annotations", `{"metadata": {"annotations": {"x": "y", "ebbtide.dev/interruption": null}}, "spec": {` + untaint + `}}`},
+		"a finalizer":                  {"of a node's metadata", beside(`"finalizers": ["x.example.com/y"], `, "")},
+		"an address for its pods":      {"of a node's spec", beside("", `"podCIDR": "192.0.2.0/24", "podCIDRs": ["192.0.2.0/24"], `)},
+		"a provider's name for itself": {"of a node's spec", beside("", `"providerID": "x", `)},
+	})
+}
+
+// refuses fails the test for each patch that the policy does not refuse by the message
+// that is named before it.
+func (s *swept) refuses(t *testing.T, attempts map[string][2]string) {
+	t.Helper()
+	for what, attempt := range attempts {
+		if err := s.patch(t.Context(), attempt[1]); !isRefused(err) || !strings.Contains(err.Error(), attempt[0]) {
+			t.Errorf("%s is answered with %v, want %q", what, err, attempt[0])
 		}
 	}
 }

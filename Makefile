@@ -1,4 +1,5 @@
-# Everything here needs Go and make, and nothing else; the tools are built from tools/go.mod.
+# Everything here needs Go and make, and nothing else where its line does not say so; the tools
+# are built from tools/go.mod.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 

@@ -28,30 +28,29 @@ var chartFolder = filepath.Join("..", "..", "charts", "ebbtide")
 // startEbbtide starts a cluster with Ebbtide on it, and then its DNS, so that placement
 // places CoreDNS from the first pod on: on a cluster that has DNS already its rescue moves
 // one pod at a time, which takes minutes, and these tests are about drains.
-func startEbbtide(t *testing.T, options nodes.Options, values ...string) *nodes.Cluster {
+func startEbbtide(t *testing.T, options nodes.Options) *nodes.Cluster {
 	t.Helper()
 	cluster := start(t, options)
-	install(t, cluster, values...)
+	install(t, cluster)
 	must(t, cluster.StartDNS(within(t, 2*time.Minute)))
 	return cluster
 }
 
 // install installs the chart from the tree as its README says, and applies nothing else.
-// values are laid over its own as helm's --set takes them, "KEY=VALUE". It returns when
-// every pod of the chart is ready and a new pod is placed.
-func install(t *testing.T, cluster *nodes.Cluster, values ...string) {
+// It returns when every pod of the chart is ready and a new pod is placed.
+func install(t *testing.T, cluster *nodes.Cluster) {
 	t.Helper()
 	began := time.Now()
-	helm(t, cluster, append([]string{"install", release, chartFolder, "--create-namespace"}, settings(productTag, values...)...)...)
+	helm(t, cluster, append([]string{"install", release, chartFolder, "--create-namespace"}, settings()...)...)
 	awaitPlacement(t, cluster)
 	t.Logf("Ebbtide is installed after %s", time.Since(began).Round(100*time.Millisecond))
 }
 
-// settings are the flags of helm install and upgrade for an image that the nodes have, and
-// for further values.
-func settings(tag string, values ...string) []string {
+// settings are the flags of helm install and upgrade for the image that the nodes have. values
+// are laid over the chart's own as helm's --set takes them, "KEY=VALUE".
+func settings(values ...string) []string {
 	flags := []string{"--wait", "--timeout", "3m"}
-	for _, value := range append([]string{"image.repository=" + productRepository, "image.tag=" + tag, "image.pullPolicy=Never"}, values...) {
+	for _, value := range append([]string{"image.repository=" + productRepository, "image.tag=" + productTag, "image.pullPolicy=Never"}, values...) {
 		flags = append(flags, "--set", value)
 	}
 	return flags

@@ -91,7 +91,7 @@ func startPrometheus(t *testing.T, cluster *nodes.Cluster) *prometheus {
 // the installation.
 func render[T any](t *testing.T, cluster *nodes.Cluster, template string, values ...string) []T {
 	t.Helper()
-	args := append([]string{"template", release, chartFolder, "--show-only", template}, settings(productTag, values...)...)
+	args := append([]string{"template", release, chartFolder, "--show-only", template}, settings(values...)...)
 	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(helm(t, cluster, args...)), 4096)
 	var all []T
 	for {

@@ -53,7 +53,7 @@ func nothingIsLeft(t *testing.T, cluster *nodes.Cluster, node *nodes.Node) {
 	namespace := cluster.Lab().Namespace(t)
 	apply(t, cluster, namespace, strings.ReplaceAll(stuck, "NODE", node.Name))
 	before := onlyPod(t, cluster, namespace, "app=stuck")
-	helm(t, cluster, append([]string{"upgrade", release, chartFolder}, settings(productTag, "sweep.onUninstall=true")...)...)
+	helm(t, cluster, append([]string{"upgrade", release, chartFolder}, settings("sweep.onUninstall=true")...)...)
 	must(t, node.Interrupt(t.Context(), lastNotice))
 	must(t, cluster.Lab().WaitPods(within(t, time.Minute), namespace, "app=stuck,"+drain.HandedOverKey, func(pods []corev1.Pod) bool { return len(pods) == 1 }))
 

@@ -36,7 +36,7 @@ func nobodyFeelsAnUpgrade(t *testing.T, s *scene) {
 	c := startCreating(t, s)
 
 	helm(t, s.cluster, append([]string{"upgrade", release, next},
-		settings(productTag, "agent.config.log.level=debug", "placement.config.log.level=debug")...)...)
+		settings("agent.config.log.level=debug", "placement.config.log.level=debug")...)...)
 	second := look(t, s.cluster)
 	second.replaces(t, "the upgrade", first)
 	helm(t, s.cluster, "rollback", release, "--wait", "--timeout", "3m")

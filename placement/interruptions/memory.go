@@ -67,10 +67,12 @@ func (m *Memory) Nodes(now time.Time, nodes []*corev1.Node) []Fact {
 }
 
 // realState is the interruption that node carries; nil for none, for a drill and for
-// what cannot be read, which is another version's.
+// what cannot be read, which is another version's. A node that is put back is under none,
+// and an agent that has only pods to tidy writes down no notice at all, so that a drill
+// whose cordon was refused would pass for an interruption.
 func realState(node *corev1.Node) *drain.State {
 	state, err := drain.ReadState(node)
-	if err != nil || state == nil || state.Kind == drill {
+	if err != nil || state == nil || state.PutBack || state.Kind == drill {
 		return nil
 	}
 	return state

@@ -23,6 +23,7 @@ func spot(notice string) *drain.State {
 }
 
 func otherKind(state *drain.State, kind string) *drain.State { state.Kind = kind; return state }
+func putBack(state *drain.State) *drain.State                { state.PutBack = true; return state }
 func otherBoot(state *drain.State, boot string) *drain.State { state.BootID = boot; return state }
 func due(state *drain.State, at time.Duration) *drain.State {
 	state.Deadline = noon.Add(at)
@@ -179,6 +180,21 @@ func TestEachInterruptionAndEachDrainIsCountedOnce(t *testing.T) {
 			{at: 1 * s, look: doomed, want: []string{comesUnder}},
 			{at: 100 * s, look: clean},
 			{at: 130 * s, look: clean, want: []string{isUntold}},
+		},
+		"a node that is put back, and carries what is left to do about its pods": {
+			{look: clean},
+			{at: 1 * s, look: doomed, want: []string{comesUnder}},
+			{event: ofNode(nodeDrained, "a", "n"), want: []string{isDrained}},
+			{at: 190 * s, look: nodes(node("a", putBack(spot("n"))))},
+			{at: 4000 * s, look: nodes(node("a", putBack(spot("n"))))},
+			{at: 4002 * s, look: clean},
+			{at: 8000 * s, look: clean},
+		},
+		"a node that is put back, and was never seen under a notice": {
+			{look: clean},
+			{at: 1 * s, look: nodes(node("a", putBack(&drain.State{})))},
+			{at: 3 * s, look: clean},
+			{at: 60 * s, look: clean},
 		},
 		"a node that is put back and interrupted again by the same notice": {
 			{look: clean},

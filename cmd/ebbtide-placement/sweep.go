@@ -165,12 +165,12 @@ func (s sweeping) node(ctx context.Context, undoer sweep.Undoer, left sweep.Left
 	switch {
 	case left.Err != nil:
 		return "", left.Err
-	case left.State != nil && !s.all && time.Now().Before(left.State.Deadline):
+	case left.State != nil && !s.may(*left.State):
 		return fmt.Sprintf("%s\tleft as it is: its deadline is %s", left.Name, left.State.Deadline.Format(time.RFC3339)), nil
 	case s.dryRun:
 		return fmt.Sprintf("%s\twould be taken back: %s", left.Name, left), nil
 	}
-	outcome, err := undoer.Undo(ctx, left, func(drain.State) bool { return true })
+	outcome, err := undoer.Undo(ctx, left, s.may)
 	switch {
 	case err != nil:
 		return "", err
@@ -179,6 +179,11 @@ func (s sweeping) node(ctx context.Context, undoer sweep.Undoer, left sweep.Left
 	}
 	return fmt.Sprintf("%s\ttaken back: %s", left.Name, left), nil
 }
+
+// may says whether a state is one to take back. It is asked again of what the node carries
+// when its turn comes: with many nodes that is minutes after they were listed, and another
+// interruption may have begun.
+func (s sweeping) may(state drain.State) bool { return s.all || !time.Now().Before(state.Deadline) }
 
 // withdraw takes away what the mode AdmissionPolicy has put in force.
 func (s sweeping) withdraw(ctx context.Context, access *rest.Config) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/chart"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/placement/placementtest"
+	"github.com/ebbtide/ebbtide/placement/sweep"
 )
 
 func TestASweepTakesBackWhatNoAgentWill(t *testing.T) {
@@ -91,6 +92,28 @@ func nodeOf(t *testing.T, l *lab.Lab, name string) *corev1.Node {
 		t.Fatal(err)
 	}
 	return node
+}
+
+// Another interruption may begin between the look at the nodes and a node's turn.
+func TestASweepLeavesADrainAloneThatHasBegunSinceItLooked(t *testing.T) {
+	t.Parallel()
+	l := lab.Shared(t)
+	const name = "interrupted-again"
+	l.Node(t, lab.NodeSpec{Name: name})
+	mark(t, l, name, -time.Hour)
+	nodes, err := leftBehind(t.Context(), l.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark(t, l, name, time.Hour)
+	undoer := sweep.Undoer{Config: l.Config(), Client: l.Client()}
+	line, err := sweeping{}.node(t.Context(), undoer, nodes[name])
+	if want := name + "\tleft as it is"; err != nil || !strings.Contains(line, want) {
+		t.Errorf("it says %q, %v; want %q", line, err, want)
+	}
+	if node := nodeOf(t, l, name); !node.Spec.Unschedulable || node.Annotations[drain.StateAnnotation] == "" {
+		t.Errorf("the node was opened in the middle of a drain: %+v", node.Spec)
+	}
 }
 
 // A pod that is handed over on a node that carries nothing, as by a rescue whose leader

@@ -221,6 +221,7 @@ func (l *loop) resumeDrill(ctx context.Context, notice Notice) {
 
 // enact makes a drill the current interruption. It outlives ctx, whose end calls it off.
 func (l *loop) enact(ctx context.Context, notice Notice, order DrillOrder, resumed bool) *drilling {
+	l.endUndo()
 	whole, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	moving, callOff := context.WithCancel(whole)
 	d := &drilling{run: newDrillRun(), whole: whole, end: end, moving: moving, callOff: callOff}

@@ -90,3 +90,27 @@ func TestADrillCanBeginWhenWhatWasLeftIsUndone(t *testing.T) {
 		}
 	})
 }
+
+// An undo that is still to be tried again when somebody else has taken the state off would
+// take the drill's own hand-overs back.
+func TestADrillEndsTheUndoOfWhatWasBeforeIt(t *testing.T) {
+	t.Parallel()
+	play(t, withStuckPod(), func(s *scene) {
+		s.leave(time.Minute, anotherBoot)
+		s.node.closed["stuck"] = true
+		s.node.breakDown(errBroken, tidy)
+		s.begin()
+		s.at(drillAt)
+		s.node.mu.Lock()
+		delete(s.node.node.Annotations, drain.StateAnnotation)
+		s.node.mu.Unlock()
+		tries := len(s.node.times(undo))
+		if why := s.refused(); why != "" {
+			s.Fatalf("there is no drill: %s", why)
+		}
+		s.at(sparedAt - 2*time.Second)
+		if more := len(s.node.times(undo)) - tries; more > 0 {
+			s.Errorf("in the drill an undo was tried %d times", more)
+		}
+	})
+}

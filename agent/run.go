@@ -171,10 +171,7 @@ func (l *loop) hasten(notice Notice) {
 // begin starts the drain for notice. It outlives ctx: being told to stop is no
 // reason to leave a drain half done.
 func (l *loop) begin(ctx context.Context, notice Notice) {
-	if l.stopUndo != nil {
-		// What it would take back next may be this drain's.
-		l.stopUndo()
-	}
+	l.endUndo()
 	budget := drain.NewBudget(notice.Deadline, time.Now())
 	l.lapsing = false
 	l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}

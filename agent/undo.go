@@ -43,11 +43,17 @@ func (l *loop) settle(u undoing) {
 // until it has or ctx ends. The loop is told when the node is as it was before: the
 // notice is over then, whatever is in the way of a pod.
 func (l *loop) undo(ctx context.Context, of *interruption) {
+	l.endUndo()
+	ctx, l.stopUndo = context.WithCancel(ctx)
+	go l.keepUndoing(ctx, of)
+}
+
+// endUndo ends the undo that is under way, if any. A drain that begins does so first: what
+// would be taken back next may be that drain's.
+func (l *loop) endUndo() {
 	if l.stopUndo != nil {
 		l.stopUndo()
 	}
-	ctx, l.stopUndo = context.WithCancel(ctx)
-	go l.keepUndoing(ctx, of)
 }
 
 func (l *loop) keepUndoing(ctx context.Context, of *interruption) {

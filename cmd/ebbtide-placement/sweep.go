@@ -38,6 +38,8 @@ Flags:
   --dry-run          say what is left, and change nothing
   --kubeconfig FILE  how to reach the API server (default: the pod's service account)
   --config FILE      the configuration of ebbtide-placement, for the name of its admission policy
+  --admission-policy NAME
+                     that name, where there is no configuration any more (default: ebbtide-placement)
   --help             print this page, and end
 
 Exit code: 0 when nothing is left, or would be, 1 when that could not be done, 2 for a mistake in the flags or the
@@ -74,13 +76,14 @@ func sweepUp(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func readSweeping(args []string) (sweeping, error) {
 	s := sweeping{config: Default()}
-	var config, kubeconfig string
+	var config, kubeconfig, policy string
 	set := flag.NewFlagSet(sweepName, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.BoolVar(&s.all, "all", false, "")
 	set.BoolVar(&s.dryRun, "dry-run", false, "")
 	set.StringVar(&kubeconfig, "kubeconfig", "", "")
 	set.StringVar(&config, "config", "", "")
+	set.StringVar(&policy, "admission-policy", "", "")
 	if err := set.Parse(args); err != nil {
 		return s, err
 	}
@@ -95,6 +98,9 @@ func readSweeping(args []string) (sweeping, error) {
 	}
 	if kubeconfig != "" {
 		s.config.Kubeconfig = kubeconfig
+	}
+	if policy != "" {
+		s.config.AdmissionPolicy.Name = policy
 	}
 	return s, nil
 }

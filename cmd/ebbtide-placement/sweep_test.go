@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +168,33 @@ template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image
 		}
 		return nil
 	})
+}
+
+// When the chart is gone, so is its configuration, and a policy of another name would stay
+// in force for good.
+func TestASweepKnowsTheNameOfTheAdmissionPolicy(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("admissionPolicy: {name: of-the-file}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"the default one, when nothing is said": {nil, "ebbtide-placement"},
+		"by the configuration":                  {[]string{"--config", file}, "of-the-file"},
+		"by its flag":                           {[]string{"--admission-policy", "of-the-flag"}, "of-the-flag"},
+		"by its flag before the configuration":  {[]string{"--config", file, "--admission-policy", "of-the-flag"}, "of-the-flag"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := readSweeping(c.args)
+			if err != nil || s.config.AdmissionPolicy.Name != c.want {
+				t.Errorf("it is %q (%v), want %q", s.config.AdmissionPolicy.Name, err, c.want)
+			}
+		})
+	}
 }
 
 func TestASweepSaysWhatItWasAskedInVain(t *testing.T) {

@@ -1,11 +1,15 @@
 package sweep
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 
 	"github.com/ebbtide/ebbtide/drain"
@@ -307,5 +312,62 @@ func TestANodeThatIsSaidNotToExistIsLookedFor(t *testing.T) {
 	found, err := s.Client().CoreV1().Pods(s.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
 	if err != nil || found.DeletionTimestamp != nil {
 		t.Errorf("it was evicted: %v", err)
+	}
+}
+
+// hurried sheds the first write that gives a pod its own deletion cost back.
+type hurried struct {
+	http.RoundTripper
+	shed atomic.Bool
+}
+
+func (h *hurried) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method != http.MethodPatch {
+		return h.RoundTripper.RoundTrip(request)
+	}
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Contains(body, []byte(`"`+drain.DeletionCostAnnotation+`":null`)) && !h.shed.Swap(true) {
+		const overloaded = `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "reason": "TooManyRequests"}`
+		return &http.Response{
+			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(overloaded)), Request: request,
+		}, nil
+	}
+	again := request.Clone(request.Context())
+	again.Body = io.NopCloser(bytes.NewReader(body))
+	return h.RoundTripper.RoundTrip(again)
+}
+
+// The node carries nothing any more then, and nobody would find such a pod again.
+func TestAPodThatIsGivenBackKeepsNoDeletionCostOfOurs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	node, client := s.node(t)
+	pod := s.handOver(t, node, client)
+	mark(t, client, "i-1", -time.Hour)
+	view, err := s.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &hurried{}
+	config := rest.CopyConfig(s.Config())
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		transport.RoundTripper = next
+		return transport
+	})
+	outcome, err := Undoer{Config: config, Client: s.Client()}.Undo(t.Context(), Find(view.Nodes, view.Pods)[node.Name()],
+		func(drain.State) bool { return true })
+	if outcome != Swept || err != nil || !transport.shed.Load() {
+		t.Fatalf("the undo says %s, %v; a write was shed: %t", outcome, err, transport.shed.Load())
+	}
+	found, err := s.Client().CoreV1().Pods(s.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cost, kept := found.Annotations[corev1.PodDeletionCost]; kept || found.Annotations[drain.DeletionCostAnnotation] != "" {
+		t.Errorf("its deletion cost is %q, its annotations %v", cost, found.Annotations)
 	}
 }

@@ -16,9 +16,16 @@ import (
 	"github.com/ebbtide/ebbtide/drain"
 )
 
-// undoWithin bounds what is asked about one node. To give a pod back takes three
-// requests, and up to two seconds until its ReplicaSet has chosen.
-const undoWithin = time.Minute
+const (
+	// undoWithin bounds what is asked about one node. To give a pod back takes three
+	// requests, and up to two seconds until its ReplicaSet has chosen.
+	undoWithin = time.Minute
+	// tidyTries is how often the pods of a node are seen to, tidyPause the time between.
+	// The state is off the node by then, and of a pod that is its ReplicaSet's again and
+	// keeps a deletion cost of ours nothing else would tell.
+	tidyTries = 3
+	tidyPause = 2 * time.Second
+)
 
 // Outcome is what became of a leftover. The values are stable: they are metric labels.
 type Outcome string
@@ -65,13 +72,22 @@ func (u Undoer) undo(ctx context.Context, left Leftover, may func(drain.State) b
 	if err != nil {
 		return Failed, err
 	}
-	switch undone, err := client.Undo(ctx, may); {
-	case err != nil:
-		return Failed, err
-	case !undone:
-		return Changed, nil
+	for try := 1; ; try++ {
+		undone, err := client.Undo(ctx, may)
+		switch {
+		case err == nil && undone:
+			return Swept, nil
+		case err == nil:
+			return Changed, nil
+		case !undone || try == tidyTries:
+			return Failed, err
+		}
+		select {
+		case <-ctx.Done():
+			return Failed, err
+		case <-time.After(tidyPause):
+		}
 	}
-	return Swept, nil
 }
 
 // finish evicts pods whose node does not exist, which nobody can give back: their

@@ -29,6 +29,10 @@ const (
 	tidyTries = 3
 )
 
+// errNotOurs is why a drill leaves its node as it is: an agent beside this one, which has
+// heard of a notice before this one has, took the node over.
+var errNotOurs = errors.New("the node carries the state of another drain by now, and is left to that")
+
 // rehearse tells the plan, and touches nothing.
 func (d *drilling) rehearse(a *Agent, of *interruption) {
 	defer d.run.end()
@@ -51,7 +55,11 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 			return Kind(found.Kind) == Drill && found.Notice == notice.ID
 		})
 		if err == nil {
-			d.run.add(DrillEvent{Step: DrillPutBack})
+			end := DrillEvent{Step: DrillPutBack}
+			if !back {
+				end = DrillEvent{Step: DrillFailed, Err: errNotOurs.Error()}
+			}
+			d.run.add(end)
 			return
 		}
 		if back {

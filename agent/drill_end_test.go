@@ -202,6 +202,26 @@ func TestADrillIsLeftToItsAgentWhileThatOneRuns(t *testing.T) {
 	})
 }
 
+// The agent that a surge of the DaemonSet brings may hear of a notice first.
+func TestADrillSaysThatItsNodeIsAnothersByNow(t *testing.T) {
+	t.Parallel()
+	play(t, somePods(), func(s *scene) {
+		s.node.closed["web-1"] = true
+		run := s.drills(gentle)
+		s.node.mu.Lock()
+		s.node.write(drain.State{Notice: "real", Kind: string(SpotInterruption), Cordoned: true})
+		s.node.mu.Unlock()
+		s.at(drillEnds)
+		steps := s.steps(run)
+		if slices.Contains(steps, DrillPutBack) || steps[len(steps)-1] != DrillFailed {
+			s.Errorf("the drill ended with %v, want to hear that nothing was put back", steps)
+		}
+		if state := s.node.state(s.T); state == nil || state.Notice != "real" || !s.node.unschedulable() {
+			s.Errorf("the node carries %+v, want the drain of the other", state)
+		}
+	})
+}
+
 func TestARealNoticeIsActedOnBesideTheDrillOfAnotherAgent(t *testing.T) {
 	t.Parallel()
 	const before = "ebbtide-agent-0"

@@ -55,11 +55,7 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 			return Kind(found.Kind) == Drill && found.Notice == notice.ID
 		})
 		if err == nil {
-			end := DrillEvent{Step: DrillPutBack}
-			if !back {
-				end = DrillEvent{Step: DrillFailed, Err: errNotOurs.Error()}
-			}
-			d.run.add(end)
+			d.run.add(lastWord(back))
 			return
 		}
 		if back {
@@ -84,6 +80,14 @@ func (d *drilling) putBack(a *Agent, notice Notice) {
 		d.untidy = true
 		d.run.add(DrillEvent{Step: DrillPutBack, Err: untidy.Error()})
 	}
+}
+
+// lastWord ends a drill of which nothing is left, or nothing that is its own.
+func lastWord(back bool) DrillEvent {
+	if !back {
+		return DrillEvent{Step: DrillFailed, Err: errNotOurs.Error()}
+	}
+	return DrillEvent{Step: DrillPutBack}
 }
 
 // stop calls the drill off, because the agent stops, and bounds how long the node is

@@ -390,19 +390,3 @@ func TestPodsCountByTheirEvents(t *testing.T) {
 		})
 	}
 }
-
-func TestWhatCannotBeReadCountsNothing(t *testing.T) {
-	t.Parallel()
-	odd := node("a", nil)
-	odd.Annotations = map[string]string{drain.StateAnnotation: "{"}
-	nameless := ofNode(nodeDrained, "a", "n")
-	nameless.Note = "Drained after 3 s"
-	play(t, []step{
-		{look: nodes(node("a", nil))},
-		{look: nodes(odd)},
-		{event: nameless},
-		{event: ofNode("Unheard", "a", "n")},
-		{at: time.Hour, look: nodes()},
-		{at: 2 * time.Hour, look: nodes()},
-	})
-}

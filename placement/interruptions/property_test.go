@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/drain"
 )
 
 // Events and looks come by two ways, each in its own order, and nobody knows which is
@@ -100,4 +102,20 @@ func TestMemoryIsBounded(t *testing.T) {
 	if len(m.interruptions) > 0 {
 		t.Errorf("remembers %d interruptions of nodes that are long gone", len(m.interruptions))
 	}
+}
+
+func TestWhatCannotBeReadCountsNothing(t *testing.T) {
+	t.Parallel()
+	odd := node("a", nil)
+	odd.Annotations = map[string]string{drain.StateAnnotation: "{"}
+	nameless := ofNode(nodeDrained, "a", "n")
+	nameless.Note = "Drained after 3 s"
+	play(t, []step{
+		{look: nodes(node("a", nil))},
+		{look: nodes(odd)},
+		{event: nameless},
+		{event: ofNode("Unheard", "a", "n")},
+		{at: time.Hour, look: nodes()},
+		{at: 2 * time.Hour, look: nodes()},
+	})
 }

@@ -114,9 +114,10 @@ func apply(t *testing.T, cluster *nodes.Cluster, namespace, manifest string) {
 	must(t, cluster.Lab().Apply(t.Context(), namespace, text))
 }
 
-// startTraffic returns when every client has made some hundred tries. Those of the first
-// seconds may fail: a client can be there before the servers.
-func startTraffic(t *testing.T, cluster *nodes.Cluster) (namespace string) {
+// startTraffic returns when every client has made some hundred tries, and since when every
+// failure counts: those of the first seconds may fail, since a client can be there before its
+// node knows of the servers.
+func startTraffic(t *testing.T, cluster *nodes.Cluster) (namespace string, since time.Time) {
 	t.Helper()
 	namespace = cluster.Lab().Namespace(t)
 	web, client, _ := strings.Cut(traffic, "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: client}")
@@ -125,13 +126,14 @@ func startTraffic(t *testing.T, cluster *nodes.Cluster) (namespace string) {
 	apply(t, cluster, namespace, "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: client}"+client)
 	must(t, cluster.Lab().WaitPods(within(t, 2*time.Minute), namespace, "app=client", lab.AllReady(5)))
 	awaitTries(t, cluster, namespace, 5, 100)
-	return namespace
+	return namespace, time.Now()
 }
 
 func podsReachAService(t *testing.T, cluster *nodes.Cluster) {
 	t.Helper()
-	namespace := startTraffic(t, cluster)
-	if failed := failures(t, cluster, namespace); len(failed) > 0 {
+	namespace, since := startTraffic(t, cluster)
+	awaitTries(t, cluster, namespace, 5, 100)
+	if failed := failures(t, cluster, namespace, since); len(failed) > 0 {
 		t.Errorf("%d tries failed: %q", len(failed), failed)
 	}
 }
@@ -208,7 +210,7 @@ func programs(t *testing.T, node *nodes.Node) map[string][]int {
 
 func podsOutliveTheirKubelet(t *testing.T, cluster *nodes.Cluster) {
 	t.Helper()
-	namespace := startTraffic(t, cluster)
+	namespace, since := startTraffic(t, cluster)
 	node := cluster.Node("spot-2")
 	before := programs(t, node)
 	must(t, node.RestartKubelet(within(t, time.Minute)))
@@ -221,20 +223,20 @@ func podsOutliveTheirKubelet(t *testing.T, cluster *nodes.Cluster) {
 	if name := "ebbtide-lab-nod"; cmp.Equal(before[name], after[name]) || len(after[name]) != 2 {
 		t.Errorf("kubelet and kube-proxy: processes %v, then %v, want another kubelet", before[name], after[name])
 	}
-	if failed := failures(t, cluster, namespace); len(failed) > 0 {
+	if failed := failures(t, cluster, namespace, since); len(failed) > 0 {
 		t.Errorf("%d tries failed: %q", len(failed), failed)
 	}
 }
 
 func trafficOutlivesTheAPIServer(t *testing.T, cluster *nodes.Cluster) {
 	t.Helper()
-	namespace := startTraffic(t, cluster)
+	namespace, since := startTraffic(t, cluster)
 	must(t, cluster.LoseAPIServer(t.Context(), 3*time.Second))
 	if _, err := cluster.Lab().Client().CoreV1().Namespaces().Get(within(t, time.Minute), namespace, metav1.GetOptions{}); err != nil {
 		t.Errorf("the API server after its return: %v", err)
 	}
 	awaitTries(t, cluster, namespace, 5, 20)
-	if failed := failures(t, cluster, namespace); len(failed) > 0 {
+	if failed := failures(t, cluster, namespace, since); len(failed) > 0 {
 		t.Errorf("%d tries failed: %q", len(failed), failed)
 	}
 }

@@ -3,9 +3,12 @@
 package nodes_test
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/e2e/nodes"
 )
@@ -47,19 +50,34 @@ func drainWith(t *testing.T, cluster *nodes.Cluster, node *nodes.Node, fault fun
 	s.judge(t)
 }
 
-// killAgent kills the agent's process, as the kernel does when memory runs out: the
-// kubelet starts another in the same pod.
+// killAgent kills the agent's process, as the kernel does when memory runs out, and the
+// kubelet starts another in the same pod; and then its pod, at once and for good, and the
+// next has to come to a node that is cordoned and tainted.
 func killAgent(t *testing.T, s *scene) {
 	t.Helper()
 	node := s.doomed[0]
 	s.awaitMoving(t, middle)
-	agents := programs(t, node)["ebbtide-agent"]
-	if len(agents) != 1 {
-		t.Fatalf("agents on %s: processes %v, want one", node.Name, agents)
-	}
-	must(t, syscall.Kill(agents[0], syscall.SIGKILL))
+	pod, process := agentOn(t, s.cluster, node)
+	must(t, syscall.Kill(process.PID, syscall.SIGKILL))
+	process = awaitAgent(t, node, process)
+	atOnce := int64(0)
+	must(t, s.cluster.Lab().Client().CoreV1().Pods(pod.Namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &atOnce}))
+	awaitAgent(t, node, process)
+}
+
+// awaitAgent returns the agent's process when it is another than one that was there
+// before, and the only one.
+func awaitAgent(t *testing.T, node *nodes.Node, before nodes.Process) (now nodes.Process) {
+	t.Helper()
 	await(t, "another agent", time.Minute, func() bool {
-		now := programs(t, node)["ebbtide-agent"]
-		return len(now) == 1 && now[0] != agents[0]
+		processes, err := node.Processes()
+		must(t, err)
+		processes = slices.DeleteFunc(processes, func(p nodes.Process) bool { return p.Program != "ebbtide-agent" })
+		if len(processes) != 1 || processes[0].PID == before.PID {
+			return false
+		}
+		now = processes[0]
+		return true
 	})
+	return now
 }

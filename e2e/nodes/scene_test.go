@@ -42,6 +42,11 @@ type scene struct {
 	pods []corev1.Pod
 	// ready is followed from then on.
 	ready *readiness
+	// set is since when every failure counts, and tried how many tries the clients'
+	// containers had made by then: the first ones can be there before their node knows of
+	// the servers.
+	set   time.Time
+	tried map[string]int
 	// told is when the notices were given.
 	told time.Time
 }
@@ -77,6 +82,10 @@ func setScene(t *testing.T, cluster *nodes.Cluster, doomed ...*nodes.Node) *scen
 	apply(t, cluster, s.namespace, strings.ReplaceAll(clients, "DOOMED", strings.Join(names, ", ")))
 	must(t, cluster.Lab().WaitPods(within(t, 2*time.Minute), s.namespace, "app=client", lab.AllReady(len(s.others))))
 	awaitTries(t, cluster, s.namespace, len(s.others), 100)
+	s.set, s.tried = time.Now(), map[string]int{}
+	for _, container := range clientContainers {
+		s.tried[container] = tries(t, cluster, s.namespace, container)
+	}
 	s.ready = followReadiness(t, cluster, s.namespace)
 	return s
 }

@@ -36,23 +36,24 @@ func awaitTries(t *testing.T, cluster *nodes.Cluster, namespace string, clients,
 	}
 }
 
-// failures returns the failed tries of all clients, as text.
-func failures(t *testing.T, cluster *nodes.Cluster, namespace string) []string {
+// failures returns the failed tries of all clients since a moment, as text. A client of
+// before it may be there sooner than its node knows of the servers.
+func failures(t *testing.T, cluster *nodes.Cluster, namespace string, since time.Time) []string {
 	t.Helper()
 	var failed []string
 	for _, container := range clientContainers {
-		failed = append(failed, failuresOf(t, cluster, namespace, container)...)
+		failed = append(failed, failuresOf(t, cluster, namespace, container, since)...)
 	}
 	return failed
 }
 
-// failuresOf returns the failed tries of one of the clients' containers.
-func failuresOf(t *testing.T, cluster *nodes.Cluster, namespace, container string) []string {
+// failuresOf returns the failed tries of one of the clients' containers since a moment.
+func failuresOf(t *testing.T, cluster *nodes.Cluster, namespace, container string, since time.Time) []string {
 	t.Helper()
 	var failed []string
 	for pod, all := range records(t, cluster, namespace, "client-", container) {
 		for _, r := range all {
-			if r.Msg == "Try failed" {
+			if r.Msg == "Try failed" && !r.at.Before(since) {
 				failed = append(failed, r.at.Format(time.TimeOnly)+" "+pod+" "+container+": "+r.Err)
 			}
 		}

@@ -139,8 +139,8 @@ func (s *scene) judgeTraffic(t *testing.T) {
 	awaitTries(t, s.cluster, s.namespace, len(s.others), 20)
 	what := map[string]string{"fetch": "failed requests", "lookup": "failed lookups"}
 	for _, container := range clientContainers {
-		failed := failuresOf(t, s.cluster, s.namespace, container)
-		all := tries(t, s.cluster, s.namespace, container)
+		failed := failuresOf(t, s.cluster, s.namespace, container, s.set)
+		all := tries(t, s.cluster, s.namespace, container) - s.tried[container]
 		figure(t, what[container], "0", fmt.Sprintf("%d of %d", len(failed), all)+listed(failed), len(failed) == 0)
 	}
 }

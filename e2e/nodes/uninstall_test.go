@@ -57,8 +57,9 @@ func nothingIsLeft(t *testing.T, cluster *nodes.Cluster, node *nodes.Node) {
 	must(t, node.Interrupt(t.Context(), lastNotice))
 	must(t, cluster.Lab().WaitPods(within(t, time.Minute), namespace, "app=stuck,"+drain.HandedOverKey, func(pods []corev1.Pod) bool { return len(pods) == 1 }))
 
-	if len(leftOnNodes(t, cluster)) != 1 || len(leftOnPods(t, cluster)) != 1 {
-		t.Fatalf("before it goes: %q and %q, want a node and a pod with something of ours", leftOnNodes(t, cluster), leftOnPods(t, cluster))
+	// Others of this node's pods may be handed over, too, and be gone in a moment.
+	if len(leftOnNodes(t, cluster)) != 1 || len(leftOnPods(t, cluster)) == 0 {
+		t.Fatalf("before it goes: %q and %q, want a node and pods with something of ours", leftOnNodes(t, cluster), leftOnPods(t, cluster))
 	}
 
 	began := time.Now()

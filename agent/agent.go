@@ -66,11 +66,9 @@ type Agent struct {
 	// Pod is the name of the pod that the agent runs in, by which another agent of the
 	// node tells whether it lives. Empty means the host's name: a pod has its own unless
 	// it has its node's network, and there no two agents find the same port free.
-	Pod string
-	// PollInterval is the pause between two polls of a source.
-	PollInterval time.Duration
-	Boot         drain.Boot
-	Policy       drain.Policy
+	Pod    string
+	Boot   drain.Boot
+	Policy drain.Policy
 	// Concurrency is how many evictions are under way at a time.
 	Concurrency int
 	Reporter    Reporter

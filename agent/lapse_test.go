@@ -46,7 +46,7 @@ func TestAVanishedNoticeIsUndoneAMinuteAfterItsDeadline(t *testing.T) {
 func TestANoticeOfAnotherSourceKeepsNoLapsedOneAlive(t *testing.T) {
 	t.Parallel()
 	play(t, nil, func(s *scene) {
-		quiet := &script{name: "quiet", start: s.start}
+		quiet := newScript("quiet", s.start)
 		s.agent.Sources = append(s.agent.Sources, quiet)
 		s.says(fromThenOn)
 		s.begin()
@@ -137,14 +137,15 @@ func TestANoticeOfAnotherSourceIsActedOnAtOnceWhenTheLastOneLapses(t *testing.T)
 	t.Parallel()
 	play(t, nil, func(s *scene) {
 		const otherEnds = time.Hour
-		far := &script{name: "far", start: s.start, say: func(_ context.Context, at time.Duration) ([]Sighting, error) {
+		far := newScript("far", s.start)
+		far.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			if at < time.Minute {
 				return nil, nil
 			}
 			sighting := s.endsAt(otherEnds)
 			sighting.Nominal = otherEnds
 			return []Sighting{sighting}, nil
-		}}
+		}
 		s.agent.Sources = append(s.agent.Sources, far)
 		s.node.breakDown(errBroken, undo)
 		s.says(between(seenAt, 20*time.Second))
@@ -193,7 +194,7 @@ func TestANodeThatWasCordonedBeforeUsStaysCordoned(t *testing.T) {
 func TestAWeekOfTroubleLeavesNothingBehind(t *testing.T) {
 	const day = 24 * time.Hour
 	play(t, somePods(), func(s *scene) {
-		s.agent.PollInterval = 10 * time.Second
+		s.source.pace.Every = 10 * time.Second
 		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
 			switch today := at % day; {
 			case between(time.Hour, time.Hour+time.Minute)(today):

@@ -82,13 +82,29 @@ type Sighting struct {
 // MaxRaw is how many bytes of a reply a Sighting keeps.
 const MaxRaw = 1024
 
+// Pace says how a source wants to be asked. Each field is positive.
+type Pace struct {
+	// Every is the time from the begin of one poll to the begin of the next,
+	// unless the poll takes longer. After a failed one the next comes within a
+	// second, however long this is.
+	Every time.Duration
+	// Timeout bounds one poll. A long poll, which the cloud answers when there
+	// is something to say, may take most of it.
+	Timeout time.Duration
+	// BlindAfter is how long the source may be without a success until it
+	// counts as blind. One flaky poll is not blindness.
+	BlindAfter time.Duration
+}
+
 // Source reads one place where a cloud announces interruptions.
 type Source interface {
 	// Provider names the cloud, Name the place within it; both are lower-case
 	// and serve as metric labels and in ids.
 	Provider() string
 	Name() string
-	// Poll asks once, within ctx. No sightings and no error means that the
+	// Pace says how this source wants to be asked. It never changes.
+	Pace() Pace
+	// Poll asks once, within ctx, which ends after Pace's Timeout at the latest. No sightings and no error means that the
 	// cloud said "none"; an error means that nothing could be seen, and says
 	// why on one line. Poll is never called twice at a time.
 	Poll(ctx context.Context) ([]Sighting, error)

@@ -15,7 +15,7 @@ import (
 func TestAnIdleAgentAsksTheAPIServerAtMostOnceInFiveMinutes(t *testing.T) {
 	t.Parallel()
 	play(t, nil, func(s *scene) {
-		s.agent.PollInterval = 10 * time.Second // nothing of this depends on it
+		s.source.pace.Every = 10 * time.Second // nothing of this depends on it
 		s.begin()
 		s.at(24 * time.Hour)
 		// At its start it reads its node and asks for its permissions, once.

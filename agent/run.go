@@ -94,7 +94,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // expect registers every check that readiness depends on.
 func (a *Agent) expect() {
 	for _, source := range a.Sources {
-		a.Health.Expect(checkName(source), blindAfter)
+		a.Health.Expect(checkName(source), source.Pace().BlindAfter)
 	}
 	for _, check := range []string{nodeCheck, permissionsCheck, cordonCheck} {
 		a.Health.Expect(check, 0)

@@ -21,6 +21,8 @@ const (
 	endsAt = seenAt + 2*time.Minute
 	// lapsedAt is the first poll more than a minute past the end.
 	lapsedAt = endsAt + time.Minute + time.Second
+	// blindAfter is how long the source of a scene may be without a success.
+	blindAfter = 10 * time.Second
 )
 
 // scene is an agent on a memoryNode in virtual time. Moments are told as the
@@ -45,7 +47,7 @@ func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		source := &script{name: "spot", start: start}
+		source := newScript("spot", start)
 		s := &scene{
 			T: t, start: start, node: newMemoryNode(t, pods...), source: source,
 			told: &audience{}, log: &logbook{}, ended: make(chan struct{}),
@@ -53,7 +55,7 @@ func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
 		log := slog.New(slog.NewJSONHandler(s.log, nil))
 		sources := []Source{source}
 		s.agent = &Agent{
-			Node: s.node, Sources: sources, PollInterval: time.Second,
+			Node: s.node, Sources: sources,
 			Boot: drain.Boot{ID: "this-boot", Uptime: func() time.Duration { return time.Since(start.Add(-time.Hour)) }},
 			Pod:  "ebbtide-agent-1", Concurrency: 2, Reporter: s.told, Health: &Health{Log: log}, Drills: NewDrills(),
 			Metrics: NewMetrics(prometheus.NewRegistry(), sources), Log: log,
@@ -115,6 +117,7 @@ func (s *scene) report() drain.Report {
 type script struct {
 	name  string
 	start time.Time
+	pace  Pace
 
 	mu sync.Mutex
 	// say is asked at each poll with the time since start; nil says "none".
@@ -124,9 +127,16 @@ type script struct {
 
 var _ Source = (*script)(nil)
 
+// newScript returns a source that says "none" and is asked each second.
+func newScript(name string, start time.Time) *script {
+	return &script{name: name, start: start, pace: Pace{Every: time.Second, Timeout: time.Second, BlindAfter: blindAfter}}
+}
+
 func (s *script) Provider() string { return "test" }
 
 func (s *script) Name() string { return s.name }
+
+func (s *script) Pace() Pace { return s.pace }
 
 func (s *script) Poll(ctx context.Context) ([]Sighting, error) {
 	at := time.Since(s.start)

@@ -5,17 +5,9 @@ import (
 	"time"
 )
 
-const (
-	// blindAfter is how long a source may fail before it counts as blind: one
-	// flaky poll is not blindness, a tenth of the shortest long notice is.
-	blindAfter = 10 * time.Second
-	// pollTimeout bounds one poll, so that a metadata service that hangs is
-	// asked again in the second after.
-	pollTimeout = time.Second
-	// retryWithin is the longest pause after a failed poll, however long the
-	// interval is: a failure may hide a notice.
-	retryWithin = time.Second
-)
+// retryWithin is the longest time from the begin of a failed poll to the begin of
+// the next, unless the poll took longer: a failure may hide a notice.
+const retryWithin = time.Second
 
 // observation is one successful poll.
 type observation struct {
@@ -27,12 +19,13 @@ type observation struct {
 // checkName is the name of source's check in Health.
 func checkName(source Source) string { return "source/" + source.Provider() + "-" + source.Name() }
 
-// watch polls source every interval until ctx ends. A failed poll is health,
+// watch polls source at its pace until ctx ends. A failed poll is health,
 // never an end: the source may see again in the next second.
 func (a *Agent) watch(ctx context.Context, source Source, out chan<- observation) {
+	pace := source.Pace()
 	for {
-		began, pause := time.Now(), a.PollInterval
-		poll, cancel := context.WithTimeout(ctx, pollTimeout)
+		began, pause := time.Now(), pace.Every
+		poll, cancel := context.WithTimeout(ctx, pace.Timeout)
 		sightings, err := source.Poll(poll)
 		cancel()
 		if ctx.Err() != nil {

@@ -63,6 +63,28 @@ func TestASourceThatSeesAgainIsNotBlindAnyMore(t *testing.T) {
 	})
 }
 
+func TestASourceIsBlindAfterItsOwnTime(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		s.source.pace = Pace{Every: time.Minute, Timeout: time.Second, BlindAfter: 3 * time.Minute}
+		s.source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if at > 0 {
+				return nil, errBroken
+			}
+			return nil, nil
+		}
+		s.begin()
+		s.at(3 * time.Minute)
+		if s.blind() {
+			s.Error("it is blind before its time")
+		}
+		s.at(3*time.Minute + time.Second)
+		if !s.blind() {
+			s.Error("it is not blind after its time")
+		}
+	})
+}
+
 func TestPolls(t *testing.T) {
 	t.Parallel()
 	works := func(context.Context, time.Duration) ([]Sighting, error) { return nil, nil }
@@ -75,24 +97,32 @@ func TestPolls(t *testing.T) {
 		<-time.After(300 * time.Millisecond)
 		return nil, nil
 	}
+	const long = 8 * time.Second
+	waits := func(context.Context, time.Duration) ([]Sighting, error) {
+		<-time.After(long - time.Second)
+		return nil, nil
+	}
 	cases := map[string]struct {
-		interval time.Duration
-		say      func(context.Context, time.Duration) ([]Sighting, error)
-		want     time.Duration
+		every, timeout time.Duration
+		say            func(context.Context, time.Duration) ([]Sighting, error)
+		want           time.Duration
 	}{
-		"come at their interval":                      {time.Second, works, time.Second},
-		"come at a long interval while all is well":   {5 * time.Second, works, 5 * time.Second},
-		"keep their interval when they take long":     {time.Second, slow, time.Second},
-		"go on at their interval when they fail":      {500 * time.Millisecond, fails, 500 * time.Millisecond},
-		"are repeated within a second when they fail": {5 * time.Second, fails, time.Second},
-		"are given up after a second and repeated":    {time.Second, hangs, time.Second},
-		"that hang are repeated after a second":       {5 * time.Second, hangs, time.Second},
+		"come at their interval":                         {time.Second, time.Second, works, time.Second},
+		"come at a long interval while all is well":      {5 * time.Second, time.Second, works, 5 * time.Second},
+		"keep their interval when they take long":        {time.Second, time.Second, slow, time.Second},
+		"go on at their interval when they fail":         {500 * time.Millisecond, time.Second, fails, 500 * time.Millisecond},
+		"are repeated within a second when they fail":    {5 * time.Second, time.Second, fails, time.Second},
+		"are given up after their time and repeated":     {time.Second, time.Second, hangs, time.Second},
+		"that hang are repeated at once":                 {5 * time.Second, time.Second, hangs, time.Second},
+		"follow one another when they take longer":       {time.Second, long, waits, long - time.Second},
+		"that may take long are repeated soon, too":      {time.Second, long, fails, time.Second},
+		"that may take long and hang have all that time": {time.Second, long, hangs, long},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			play(t, nil, func(s *scene) {
-				s.agent.PollInterval, s.source.say = c.interval, c.say
+				s.source.pace.Every, s.source.pace.Timeout, s.source.say = c.every, c.timeout, c.say
 				s.begin()
 				s.at(time.Minute)
 				s.stop()
@@ -113,10 +143,11 @@ func TestPolls(t *testing.T) {
 func TestANoticeIsActedOnThoughAnotherSourceHangs(t *testing.T) {
 	t.Parallel()
 	play(t, somePods(), func(s *scene) {
-		hanging := &script{name: "hanging", start: s.start, say: func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
+		hanging := newScript("hanging", s.start)
+		hanging.say = func(ctx context.Context, _ time.Duration) ([]Sighting, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}}
+		}
 		s.agent.Sources = append(s.agent.Sources, hanging)
 		s.says(fromThenOn)
 		s.begin()

@@ -19,6 +19,13 @@ const (
 // longer one would delay the next.
 const maxTimeout = time.Second
 
+// maxInterval is the longest time from one poll to the next.
+const maxInterval = 5 * time.Second
+
+// blindAfter is a twelfth of the notice. It takes more than one flaky poll, at
+// any interval.
+const blindAfter = 10 * time.Second
+
 // trustedFor is how long answers of "no notice" are believed after the service
 // proved itself. At a poll a second that makes one more request in ten, and it
 // bounds how long a service that denies everything passes for calm, however
@@ -34,12 +41,16 @@ type Options struct {
 	AllowIMDSv1 bool
 	// Timeout bounds one poll; 0 means one second, which is also the most.
 	Timeout time.Duration
+	// PollInterval is the time from one poll to the next; 0 means one second. Of a
+	// notice of two minutes, five seconds are the most that may be slept away: EC2's
+	// user guide advises no longer interval either.
+	PollInterval time.Duration
 }
 
 // Spot is the notice of a spot interruption, as agent.Source.
 type Spot struct {
 	client  *client
-	timeout time.Duration
+	pace    agent.Pace
 	trusted time.Time // until when answers of "no notice" are believed
 }
 
@@ -59,9 +70,15 @@ func NewSpot(o Options) (*Spot, error) {
 	if o.Timeout < 0 || o.Timeout > maxTimeout {
 		return nil, fmt.Errorf("timeout %s is not between 0s and %s", o.Timeout, maxTimeout)
 	}
+	if o.PollInterval == 0 {
+		o.PollInterval = time.Second
+	}
+	if o.PollInterval < 0 || o.PollInterval > maxInterval {
+		return nil, fmt.Errorf("poll interval %s is not between 0s and %s", o.PollInterval, maxInterval)
+	}
 	return &Spot{
-		client:  newClient(o.Endpoint, o.AllowIMDSv1, o.Timeout),
-		timeout: o.Timeout,
+		client: newClient(o.Endpoint, o.AllowIMDSv1, o.Timeout),
+		pace:   agent.Pace{Every: o.PollInterval, Timeout: o.Timeout, BlindAfter: blindAfter},
 	}, nil
 }
 
@@ -71,11 +88,14 @@ func (s *Spot) Provider() string { return "aws" }
 // Name implements agent.Source.
 func (s *Spot) Name() string { return "spot" }
 
+// Pace implements agent.Source.
+func (s *Spot) Pace() agent.Pace { return s.pace }
+
 // Poll asks once whether this instance is to be interrupted. It ends within
 // Options.Timeout, and sends one request, two when the token has expired, and at
 // most three. The error is a *ReadError.
 func (s *Spot) Poll(ctx context.Context) ([]agent.Sighting, error) {
-	ctx, stop := context.WithTimeout(ctx, s.timeout)
+	ctx, stop := context.WithTimeout(ctx, s.pace.Timeout)
 	defer stop()
 	s.client.left = maxRequests
 

@@ -338,12 +338,39 @@ func TestPollEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestSpotIsPolledAsItsOptionsSay(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		options aws.Options
+		want    agent.Pace
+	}{
+		"each second by default": {
+			aws.Options{Endpoint: nowhere},
+			agent.Pace{Every: time.Second, Timeout: time.Second, BlindAfter: 10 * time.Second},
+		},
+		"at another interval, and with less patience": {
+			aws.Options{Endpoint: nowhere, PollInterval: 5 * time.Second, Timeout: 500 * time.Millisecond},
+			agent.Pace{Every: 5 * time.Second, Timeout: 500 * time.Millisecond, BlindAfter: 10 * time.Second},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, newSpot(t, tc.options).Pace()); diff != "" {
+				t.Errorf("pace (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestNewSpotRefusesOptionsItCannotUse(t *testing.T) {
 	t.Parallel()
 	tests := map[string]aws.Options{
 		"an endpoint that is no URL":  {Endpoint: "127.0.0.1:1338"},
 		"a timeout below zero":        {Endpoint: nowhere, Timeout: -time.Second},
 		"a timeout beyond one second": {Endpoint: nowhere, Timeout: 1001 * time.Millisecond},
+		"an interval below zero":      {Endpoint: nowhere, PollInterval: -time.Second},
+		"an interval beyond the most": {Endpoint: nowhere, PollInterval: 5001 * time.Millisecond},
 	}
 	for name, o := range tests {
 		t.Run(name, func(t *testing.T) {

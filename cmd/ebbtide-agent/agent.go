@@ -77,7 +77,9 @@ func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry,
 	if err != nil {
 		return nil, nil, err
 	}
-	source, err := aws.NewSpot(aws.Options{Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1})
+	source, err := aws.NewSpot(aws.Options{
+		Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1, PollInterval: config.AWS.PollInterval,
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the AWS source: %w", err)
 	}
@@ -99,7 +101,7 @@ func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry,
 		return nil, nil, err
 	}
 	return &agent.Agent{
-		Node: node, Sources: sources, PollInterval: config.AWS.PollInterval, Boot: boot,
+		Node: node, Sources: sources, Boot: boot,
 		Policy: drain.Policy{
 			DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach,
 			HandOver: drain.HandOverPolicy(config.Drain.HandOver),

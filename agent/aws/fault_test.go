@@ -10,6 +10,7 @@ import (
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // says is what the error under each blinding fault must tell the reader.
@@ -114,7 +115,7 @@ func checkEffect(t *testing.T, server *awstest.Server, spot *aws.Spot, fault aws
 	const polls = 2
 	for n := range polls {
 		if n > 0 {
-			spot.Age(aws.TrustedFor)
+			spot.Age(metadata.TrustedFor)
 		}
 		server.ResetRequests()
 		start := time.Now()
@@ -156,7 +157,7 @@ func checkBlind(t *testing.T, err error, fault awstest.Fault, c circumstance) {
 		checkReadError(t, err, says[fault])
 		return
 	}
-	if _, ok := errors.AsType[*aws.ReadError](err); !ok {
+	if _, ok := errors.AsType[*metadata.ReadError](err); !ok {
 		t.Errorf("error is %v (%T), want a *ReadError", err, err)
 	}
 }

@@ -3,11 +3,10 @@ package aws
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // spotNotice is how long before a spot instance is stopped or terminated the
@@ -29,29 +28,29 @@ var errNoNotice = errors.New("neither an action nor a time")
 // emptied on its word. What is cut off may be a notice, but the service writes
 // these 60 bytes at once, so the next poll, a second later, has it whole; until
 // then the error makes the agent say that it cannot see.
-func spotSighting(r reply) (agent.Sighting, error) {
+func spotSighting(r metadata.Reply) (agent.Sighting, error) {
 	var document map[string]json.RawMessage
-	if err := json.Unmarshal(r.body, &document); err != nil {
-		return agent.Sighting{}, fmt.Errorf("parsing %q: %w", excerpt(r.body), err)
+	if err := json.Unmarshal(r.Body, &document); err != nil {
+		return agent.Sighting{}, err
 	}
 	action, hasAction := document["action"]
 	at, hasTime := document["time"]
 	if !hasAction && !hasTime {
-		return agent.Sighting{}, fmt.Errorf("parsing %q: %w", excerpt(r.body), errNoNotice)
+		return agent.Sighting{}, errNoNotice
 	}
 	s := agent.Sighting{
 		Kind:       agent.SpotInterruption,
 		Action:     agent.Action(plain(action)),
 		State:      agent.Scheduled,
 		At:         moment(plain(at)),
-		ServerTime: r.date,
+		ServerTime: r.Date,
 		Nominal:    spotNotice,
-		Raw:        cut(r.body, agent.MaxRaw),
+		Raw:        metadata.Cut(r.Body, agent.MaxRaw),
 	}
 	if s.Action == agent.Hibernate {
 		// The same page: there are no two minutes, hibernation begins with the
 		// notice, whatever time it names.
-		s.State, s.At, s.Nominal = agent.Started, r.date, 0
+		s.State, s.At, s.Nominal = agent.Started, r.Date, 0
 	}
 	return s, nil
 }
@@ -73,12 +72,4 @@ func moment(s string) time.Time {
 		return time.Time{}
 	}
 	return t
-}
-
-// excerpt is enough of a reply to recognise who wrote it.
-func excerpt(body []byte) string { return cut(body, 80) }
-
-// cut keeps at most limit bytes, as valid UTF-8.
-func cut(body []byte, limit int) string {
-	return strings.ToValidUTF8(string(body[:min(len(body), limit)]), "?")
 }

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // Whatever a stranger at the address sends, it ends as a notice or an error,
@@ -18,7 +19,7 @@ func FuzzSpotSighting(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s, err := spotSighting(reply{body: body})
+		s, err := spotSighting(metadata.Reply{Body: body})
 		if err != nil {
 			if !utf8.ValidString(err.Error()) {
 				t.Errorf("the error is no text: %q", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // The items that are read, below /latest/meta-data/.
@@ -26,12 +27,6 @@ const maxInterval = 5 * time.Second
 // any interval.
 const blindAfter = 10 * time.Second
 
-// trustedFor is how long answers of "no notice" are believed after the service
-// proved itself. At a poll a second that makes one more request in ten, and it
-// bounds how long a service that denies everything passes for calm, however
-// slowly it is polled.
-const trustedFor = 10 * time.Second
-
 // Options says how the metadata service is reached.
 type Options struct {
 	// Endpoint is a URL that CheckEndpoint accepts; empty means DefaultEndpoint.
@@ -49,9 +44,9 @@ type Options struct {
 
 // Spot is the notice of a spot interruption, as agent.Source.
 type Spot struct {
-	client  *client
-	pace    agent.Pace
-	trusted time.Time // until when answers of "no notice" are believed
+	client *client
+	pace   agent.Pace
+	trust  metadata.Trust // that a 404 says "no notice"
 }
 
 var _ agent.Source = (*Spot)(nil)
@@ -93,7 +88,8 @@ func (s *Spot) Pace() agent.Pace { return s.pace }
 
 // Poll asks once whether this instance is to be interrupted. It ends within
 // Options.Timeout, and sends one request, two when the token has expired, and at
-// most three. The error is a *ReadError.
+// most three. The error is a
+// *metadata.ReadError.
 func (s *Spot) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	ctx, stop := context.WithTimeout(ctx, s.pace.Timeout)
 	defer stop()
@@ -101,14 +97,14 @@ func (s *Spot) Poll(ctx context.Context) ([]agent.Sighting, error) {
 
 	sightings, err := s.poll(ctx)
 	if err != nil {
-		s.trusted = time.Time{} // whoever answers next may be another
+		s.trust.Lose()
 	}
 	return sightings, err
 }
 
 func (s *Spot) poll(ctx context.Context) ([]agent.Sighting, error) {
 	r, err := s.client.get(ctx, itemNotice)
-	if answered(err, http.StatusNotFound) {
+	if metadata.Answered(err, http.StatusNotFound) {
 		return nil, s.believe(ctx)
 	}
 	if err != nil {
@@ -116,20 +112,16 @@ func (s *Spot) poll(ctx context.Context) ([]agent.Sighting, error) {
 	}
 	sighting, err := spotSighting(r)
 	if err != nil {
-		return nil, &ReadError{
-			Method: http.MethodGet, Path: r.path, Status: http.StatusOK, Err: err,
-			Hint: "this is not an interruption notice: is a proxy in the way?",
-		}
+		return nil, r.Unreadable("an interruption notice", err)
 	}
 	return []agent.Sighting{sighting}, nil
 }
 
 // believe decides whether a 404 means "no notice": only if the service knows
-// the instance's id, which each instance has. A proxy that guards the metadata
-// of pods, or a stranger at the address, answers 404 to both.
+// the instance's id, which each instance has.
 func (s *Spot) believe(ctx context.Context) error {
 	asked := time.Now()
-	if asked.Before(s.trusted) {
+	if s.trust.Holds(asked) {
 		return nil
 	}
 	if s.client.left == 0 {
@@ -138,9 +130,9 @@ func (s *Spot) believe(ctx context.Context) error {
 	if _, err := s.client.get(ctx, itemInstance); err != nil {
 		return err
 	}
-	s.trusted = asked.Add(trustedFor)
+	s.trust.Gain(asked)
 	return nil
 }
 
 // Close gives up the connection. The Spot may be used again.
-func (s *Spot) Close() { s.client.wire.transport.CloseIdleConnections() }
+func (s *Spot) Close() { s.client.transport.Close() }

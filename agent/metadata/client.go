@@ -16,7 +16,8 @@ type Options struct {
 	// Endpoint is a URL that CheckEndpoint accepts; empty means Default, which is
 	// where the cloud documents its service.
 	Endpoint, Default string
-	// Step bounds dialling; it must be more than 0.
+	// Step bounds dialling, and the reading of a reply's body; it must be more
+	// than 0.
 	Step time.Duration
 	// Wait bounds the wait for the head of a reply. 0 means Step; a long poll
 	// needs more than the service may take to answer.
@@ -34,6 +35,7 @@ type Client struct {
 	base      url.URL
 	header    http.Header
 	hints     []Hint
+	step      time.Duration
 	transport *Transport
 }
 
@@ -56,7 +58,7 @@ func NewClient(o Options) (*Client, error) {
 		o.Wait = o.Step
 	}
 	return &Client{
-		base: url.URL{Scheme: base.Scheme, Host: base.Host}, header: o.Header.Clone(), hints: o.Hints,
+		base: url.URL{Scheme: base.Scheme, Host: base.Host}, header: o.Header.Clone(), hints: o.Hints, step: o.Step,
 		transport: NewTransport(o.Step, o.Wait),
 	}, nil
 }
@@ -113,7 +115,12 @@ func (ask Request) method() string {
 // errRefused stands for a status that Do does not take; the trace has it.
 var errRefused = errors.New("refused")
 
+// errSlow is the body of a reply that takes longer than a step.
+var errSlow = fmt.Errorf("the reply goes on for too long: %w", context.DeadlineExceeded)
+
 func (c *Client) do(ctx context.Context, ask Request) (Reply, error) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	target := c.base
 	target.Path, target.RawQuery = ask.Path, ask.Query
 	var content io.Reader = http.NoBody
@@ -138,6 +145,8 @@ func (c *Client) do(ctx context.Context, ask Request) (Reply, error) {
 		return Reply{}, err
 	}
 	defer response.Body.Close() //nolint:errcheck // it is read to its end, or given up
+	// Where the head may take a minute, the few bytes after it must not.
+	defer time.AfterFunc(c.step, func() { giveUp(errSlow) }).Stop()
 	// The page of a refusal is read as well: what comes in half is no answer, and
 	// a connection is kept only when nothing is left on it.
 	read, err := io.ReadAll(response.Body)

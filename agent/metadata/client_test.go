@@ -200,6 +200,7 @@ func TestEachStepIsBounded(t *testing.T) {
 		"the head by the wait, if it's set": {head, metadata.Options{Step: patience, Wait: short}, patience, 0},
 		"the head by the context":           {head, metadata.Options{Step: patience}, short, 0},
 		"the body by the context":           {body, metadata.Options{Step: patience}, short, 200},
+		"the body by the step":              {body, metadata.Options{Step: short, Wait: patience}, patience, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

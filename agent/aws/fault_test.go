@@ -29,6 +29,7 @@ var says = map[awstest.Fault]string{
 	awstest.HugeBody:          "200 OK: more than 64 KiB of reply",
 	awstest.TruncatedJSON:     "unexpected end of JSON input",
 	awstest.GarbageJSON:       "invalid character",
+	awstest.EmptyBody:         "unexpected end of JSON input",
 	awstest.ForeignJSON:       "neither an action nor a time",
 	awstest.HTMLPage:          `fetching metadata token "/latest/api/token": 200 OK: no token|is a proxy in the way?`,
 	awstest.Redirect:          "302 Found (something redirects requests: is a proxy in the way?)",

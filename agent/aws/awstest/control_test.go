@@ -30,7 +30,7 @@ func TestControlDoesWhatTheMethodsDo(t *testing.T) {
 		return status
 	}
 
-	if got := do("PUT", "/fault/connection-refused", ""); got.Fault != ConnectionRefused || got.Effect != Blinds {
+	if got := do("PUT", "/fault/connection-refused", ""); Fault(got.Fault) != ConnectionRefused || got.Effect != Blinds {
 		t.Errorf("status after a fault: %+v", got)
 	}
 	if got := do("DELETE", "/fault", ""); got.Fault != "" || got.Endpoint != s.URL() {

@@ -13,6 +13,7 @@
 // Faults in the way, and each says by its Effect what a careful client can
 // still see. Requests, Peak and Log show what a client asked for.
 //
-// It does not model the hop limit (HangingToken is what a client sees of it),
+// What is no peculiarity of EC2 is that of package metadatatest, in whose frame it
+// stands. It does not model the hop limit (HangingToken is what a client sees of it),
 // IPv6, user data, identity documents, or roles and their credentials.
 package awstest

@@ -1,93 +1,135 @@
 package awstest
 
 import (
-	"fmt"
-	"slices"
-	"strings"
+	"net/http"
+	"time"
+
+	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
 // Fault is one way in which the metadata service can fail its clients. The
 // value is its name on the command line.
-type Fault string
+type Fault metadatatest.Fault
 
 // Effect says what a careful client can know while a fault is in the way.
-type Effect string
+type Effect = metadatatest.Effect
 
 // The effects of a fault.
 const (
 	// Blinds means that a client cannot tell whether there is a notice, and
 	// must say so.
-	Blinds Effect = "blinds"
+	Blinds = metadatatest.Blinds
 	// BlindsWithoutV1 means the same for a client that insists on IMDSv2; one
 	// that may use IMDSv1 reads the notice.
 	BlindsWithoutV1 Effect = "blinds-without-v1"
 	// Hides means that the service seems well and says that there is no notice.
-	Hides Effect = "hides"
+	Hides = metadatatest.Hides
 	// Shows means that a notice can still be read, though not all of it.
-	Shows Effect = "shows"
+	Shows = metadatatest.Shows
 )
 
 // The faults. Where nothing else is said, a fault is there whether or not a
 // notice is.
 const (
-	Unauthorized      Fault = "unauthorized"
-	Forbidden         Fault = "forbidden"
-	NotFound          Fault = "not-found"
-	NoticeNotFound    Fault = "notice-not-found"
-	TooManyRequests   Fault = "too-many-requests"
-	InternalError     Fault = "internal-error"
-	Unavailable       Fault = "unavailable"
-	TokenNotFound     Fault = "token-not-found"
-	UnusableToken     Fault = "unusable-token"
-	HangingToken      Fault = "hanging-token"
-	HangingItem       Fault = "hanging-item"
-	SlowBody          Fault = "slow-body"
-	HugeBody          Fault = "huge-body"
-	TruncatedJSON     Fault = "truncated-json"
-	GarbageJSON       Fault = "garbage-json"
-	ForeignJSON       Fault = "foreign-json"
-	HTMLPage          Fault = "html-page"
-	Redirect          Fault = "redirect"
-	ConnectionRefused Fault = "connection-refused"
-	ConnectionReset   Fault = "connection-reset"
-	UnreadableTime    Fault = "unreadable-time"
-	PastTime          Fault = "past-time"
-	NoTime            Fault = "no-time"
-	NoDateHeader      Fault = "no-date-header"
-	IMDSv1Only403     Fault = "imdsv1-only-403"
-	IMDSv1Only404     Fault = "imdsv1-only-404"
-	IMDSv1Only405     Fault = "imdsv1-only-405"
+	Unauthorized      = Fault(metadatatest.Unauthorized)
+	Forbidden         = Fault(metadatatest.Forbidden)
+	NotFound          = Fault(metadatatest.NotFound)
+	NoticeNotFound    = Fault(metadatatest.NoticeNotFound)
+	TooManyRequests   = Fault(metadatatest.TooManyRequests)
+	InternalError     = Fault(metadatatest.InternalError)
+	Unavailable       = Fault(metadatatest.Unavailable)
+	TokenNotFound     = Fault(metadatatest.TokenNotFound)
+	UnusableToken     = Fault(metadatatest.UnusableToken)
+	HangingToken      = Fault(metadatatest.HangingToken)
+	HangingItem       = Fault(metadatatest.HangingItem)
+	SlowBody          = Fault(metadatatest.SlowBody)
+	HugeBody          = Fault(metadatatest.HugeBody)
+	TruncatedJSON     = Fault(metadatatest.TruncatedBody)
+	GarbageJSON       = Fault(metadatatest.GarbageBody)
+	ForeignJSON       = Fault(metadatatest.ForeignJSON)
+	EmptyBody         = Fault(metadatatest.EmptyBody)
+	HTMLPage          = Fault(metadatatest.HTMLPage)
+	Redirect          = Fault(metadatatest.Redirect)
+	ConnectionRefused = Fault(metadatatest.ConnectionRefused)
+	ConnectionReset   = Fault(metadatatest.ConnectionReset)
+	NoDateHeader      = Fault(metadatatest.NoDateHeader)
+	UnreadableTime    = Fault("unreadable-time")
+	PastTime          = Fault("past-time")
+	NoTime            = Fault("no-time")
+	IMDSv1Only403     = Fault("imdsv1-only-403")
+	IMDSv1Only404     = Fault("imdsv1-only-404")
+	IMDSv1Only405     = Fault("imdsv1-only-405")
 )
+
+// definitions are the faults that any service can have, those of one with
+// tokens, and EC2's own: a way to go without tokens, and what a notice can hold
+// besides a time.
+var definitions = append(metadatatest.Common(), metadatatest.Tokens()...).With(
+	notice(UnreadableTime, "the notice, if there is one, names a time that no one can read",
+		func(_ metadatatest.Ask, n interruption) string { return document(n.action, "in a little while") }),
+	notice(PastTime, "the notice, if there is one, names a time an hour ago",
+		func(ask metadatatest.Ask, n interruption) string {
+			return document(n.action, cloudTime(ask, ask.Now.Add(-time.Hour)))
+		}),
+	notice(NoTime, "the notice, if there is one, names no time",
+		func(_ metadatatest.Ask, n interruption) string { return `{"action": "` + n.action + `"}` }),
+	v1Only(IMDSv1Only403, http.StatusForbidden),
+	v1Only(IMDSv1Only404, http.StatusNotFound),
+	v1Only(IMDSv1Only405, http.StatusMethodNotAllowed),
+)
+
+// notice is a fault of the words of a notice, where there is one.
+func notice(f Fault, doc string, write func(metadatatest.Ask, interruption) string) metadatatest.Definition {
+	return metadatatest.Definition{
+		Fault: metadatatest.Fault(f), Effect: Shows, Doc: doc,
+		Tamper: func(ask metadatatest.Ask, honest metadatatest.Reply) metadatatest.Reply {
+			if n, present := present(ask); present && len(honest.Tells) > 0 {
+				honest.Body = write(ask, n)
+			}
+			return honest
+		},
+	}
+}
+
+// v1Only is a service without tokens.
+func v1Only(f Fault, status int) metadatatest.Definition {
+	return metadatatest.Definition{
+		Fault: metadatatest.Fault(f), Effect: BlindsWithoutV1,
+		Doc:         "items need no token, and a PUT for one answers " + http.StatusText(status),
+		VoidsTokens: true, Tamper: metadatatest.TokensAnswer(status),
+	}
+}
+
+// needsToken says whether items are only read with a token under f.
+func needsToken(f metadatatest.Fault) bool { return Fault(f).Effect() != BlindsWithoutV1 }
 
 // Faults lists every fault, so that a test can go through all of them.
 func Faults() []Fault {
-	return []Fault{
-		Unauthorized, Forbidden, NotFound, NoticeNotFound, TooManyRequests, InternalError, Unavailable,
-		TokenNotFound, UnusableToken, HangingToken, HangingItem, SlowBody, HugeBody,
-		TruncatedJSON, GarbageJSON, ForeignJSON, HTMLPage, Redirect, ConnectionRefused, ConnectionReset,
-		UnreadableTime, PastTime, NoTime, NoDateHeader,
-		IMDSv1Only403, IMDSv1Only404, IMDSv1Only405,
+	names := definitions.Names()
+	faults := make([]Fault, len(names))
+	for i, name := range names {
+		faults[i] = Fault(name)
 	}
+	return faults
 }
 
 // ParseFault is the fault of that name. The error lists the names there are.
 func ParseFault(name string) (Fault, error) {
-	if f := Fault(name); slices.Contains(Faults(), f) {
-		return f, nil
-	}
-	var names []string
-	for _, f := range Faults() {
-		names = append(names, string(f))
-	}
-	return "", fmt.Errorf("no fault is named %q, only %s", name, strings.Join(names, ", "))
+	f, err := definitions.Parse(name)
+	return Fault(f), err
+}
+
+func (f Fault) definition() metadatatest.Definition {
+	row, _ := definitions.Find(metadatatest.Fault(f))
+	return row
 }
 
 // Doc is one line about what the fault does; empty for what is none of Faults.
-func (f Fault) Doc() string { return behaviours[f].doc }
+func (f Fault) Doc() string { return f.definition().Doc }
 
 // Effect is what a careful client can know under the fault; empty for what is
 // none of Faults.
-func (f Fault) Effect() Effect { return behaviours[f].effect }
+func (f Fault) Effect() Effect { return f.definition().Effect }
 
 // Blinds says whether a client that insists on IMDSv2 must report that it
 // cannot see. It may need a few polls to notice NotFound, where the service

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
 func TestEachFaultIsDescribed(t *testing.T) {
@@ -32,9 +32,6 @@ func TestEachFaultIsDescribed(t *testing.T) {
 		if got, err := ParseFault(string(f)); got != f || err != nil {
 			t.Errorf("ParseFault(%q) = %q, %v", f, got, err)
 		}
-	}
-	if len(seen) != len(behaviours) {
-		t.Errorf("%d faults are listed, %d have a behaviour", len(seen), len(behaviours))
 	}
 	if _, err := ParseFault("gremlins"); err == nil || !strings.Contains(err.Error(), string(HangingToken)) {
 		t.Errorf("ParseFault of an unknown name: %v, want the names there are", err)
@@ -76,6 +73,7 @@ func TestFaults(t *testing.T) {
 		TruncatedJSON:     {token: "200", item: "200", notice: "200", body: notJSON},
 		GarbageJSON:       {token: "200", item: "200", notice: "200", body: notJSON},
 		ForeignJSON:       {token: "200", item: "200", notice: "200", body: func(b string) bool { return !notJSON(b) && !strings.Contains(b, "action") }},
+		EmptyBody:         {token: "200", item: "200", notice: "200", body: func(b string) bool { return b == "" }},
 		HTMLPage:          {token: "200", item: "200", notice: "200", body: func(b string) bool { return strings.HasPrefix(b, "<!DOCTYPE html>") }},
 		Redirect:          {token: "302", item: "302", notice: "302"},
 		ConnectionRefused: {token: "refused", item: "refused", notice: "refused"},
@@ -116,7 +114,7 @@ func testFault(t *testing.T, fault Fault, want under) {
 
 	// The faults that void tokens hand out none that can be used.
 	header := []string{tokenHeader, old}
-	if behaviours[fault].needsNoToken {
+	if !needsToken(metadatatest.Fault(fault)) {
 		header = nil
 	}
 	got, _ = meet(t, s, http.MethodGet, "/latest/meta-data/instance-id", header...)
@@ -139,47 +137,6 @@ func testFault(t *testing.T, fault Fault, want under) {
 	if r := get(t, s, "spot/instance-action"); r.status != 200 || r.body != `{"action": "terminate", "time": "2026-11-22T12:02:00Z"}` {
 		t.Errorf("after the fault: %d %.200q", r.status, r.body)
 	}
-}
-
-// A client waits for the head of a reply, and not for as long as 8 MiB take to make.
-func TestAHugeBodyComesAfterItsHeadAndBitByBit(t *testing.T) {
-	t.Parallel()
-	s, _ := newWithClock(t)
-	held := token(t, s, 600)
-	if err := s.SetFault(HugeBody); err != nil {
-		t.Fatal(err)
-	}
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, NoticePath, nil)
-	request.Header.Set(tokenHeader, held)
-	w := &ledger{ResponseRecorder: httptest.NewRecorder()}
-	s.ServeHTTP(w, request)
-	if !w.headFirst {
-		t.Error("the body began before the head was on its way")
-	}
-	if most := 64 << 10; w.largest > most {
-		t.Errorf("%d bytes were sent in one piece, want at most %d", w.largest, most)
-	}
-	if size, said := strconv.Itoa(w.Body.Len()), w.Header().Get("Content-Length"); size != said {
-		t.Errorf("%s bytes were sent, and %s announced", size, said)
-	}
-}
-
-// ledger keeps account of how a reply is sent.
-type ledger struct {
-	*httptest.ResponseRecorder
-
-	headFirst bool
-	largest   int
-}
-
-func (l *ledger) Flush() {
-	l.headFirst = l.headFirst || l.largest == 0
-	l.ResponseRecorder.Flush()
-}
-
-func (l *ledger) Write(p []byte) (int, error) {
-	l.largest = max(l.largest, len(p))
-	return l.ResponseRecorder.Write(p)
 }
 
 // meet says in a word what becomes of a request.
@@ -212,7 +169,7 @@ func check(t *testing.T, what, got, want string) {
 
 func TestContentFaultsAreThereWithoutANotice(t *testing.T) {
 	t.Parallel()
-	for _, f := range []Fault{HugeBody, TruncatedJSON, GarbageJSON, ForeignJSON} {
+	for _, f := range []Fault{HugeBody, TruncatedJSON, GarbageJSON, ForeignJSON, EmptyBody} {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			s := New(t)

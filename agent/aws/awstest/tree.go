@@ -3,6 +3,7 @@ package awstest
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
 // The paths and headers of the protocol, as the EC2 user guide names them.
@@ -47,117 +50,157 @@ func defaultItems(instanceID string) map[string]string {
 // "events/recommendations/rebalance" or "autoscaling/target-lifecycle-state".
 // The interruption itself is set by Interrupt.
 func (s *Server) SetItem(path, value string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.items[path] = value
+	s.Update(func() { s.items[path] = value })
 }
 
 // RemoveItem makes an item answer 404.
 func (s *Server) RemoveItem(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.items, path)
+	s.Update(func() { delete(s.items, path) })
 }
 
 // ExpireTokens voids every token handed out, as if their time had come.
-func (s *Server) ExpireTokens() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.tokens)
-}
+func (s *Server) ExpireTokens() { s.Update(s.VoidTokens) }
+
+// VoidTokens implements metadatatest.TokenVoider; tests call ExpireTokens.
+func (s *Server) VoidTokens() { clear(s.tokens) }
 
 // version matches the part of a path that chooses the layout of the metadata.
 var version = regexp.MustCompile(`^/(latest|1\.0|\d{4}-\d{2}-\d{2})/(.*)$`)
 
-// honest is what the service answers when there is no fault. s.mu is held.
-func (s *Server) honest(r *http.Request, needsToken bool) reply {
+// Answer implements metadatatest.Cloud.
+func (s *Server) Answer(ask metadatatest.Ask) metadatatest.Reply {
+	answer := s.honest(ask)
+	if answer.Header == nil {
+		answer.Header = map[string]string{}
+	}
+	answer.Header["Server"] = banner
+	return answer
+}
+
+// banner is how the real service calls itself.
+const banner = "EC2ws"
+
+// Refuse implements metadatatest.Cloud. The page that the real service sends says
+// no more than the status.
+func (s *Server) Refuse(status int) metadatatest.Reply {
+	title := fmt.Sprintf("%d - %s", status, http.StatusText(status))
+	return metadatatest.Reply{
+		Status: status,
+		Kind:   "text/html",
+		Header: map[string]string{"Server": banner},
+		Body: `<?xml version="1.0" encoding="iso-8859-1"?>
+<html xmlns="http://www.w3.org/1999/xhtml" xml:lang="en" lang="en">
+ <head>
+  <title>` + title + `</title>
+ </head>
+ <body>
+  <h1>` + title + `</h1>
+ </body>
+</html>
+`,
+	}
+}
+
+// honest is what the service answers when there is no fault, but for its banner.
+func (s *Server) honest(r metadatatest.Ask) metadatatest.Reply {
 	parts := version.FindStringSubmatch(r.URL.Path)
 	if parts == nil {
-		return refusal(http.StatusNotFound)
+		return s.Refuse(http.StatusNotFound)
 	}
 	if rest := parts[2]; rest == "api/token" {
-		return s.token(r, parts[1])
+		answer := s.token(r, parts[1])
+		answer.Role = metadatatest.TokenRole
+		return answer
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return refusal(http.StatusMethodNotAllowed)
+		return s.Refuse(http.StatusMethodNotAllowed)
 	}
 	var header map[string]string
 	// Where IMDSv1 is on, a token is not asked for, but a wrong one is refused.
-	if needsToken || len(r.Header.Values(tokenHeader)) > 0 {
-		left := s.tokens[r.Header.Get(tokenHeader)].Sub(s.now())
+	if needsToken(r.Fault) || len(r.Header.Values(tokenHeader)) > 0 {
+		left := s.tokens[r.Header.Get(tokenHeader)].Sub(r.Now)
 		if left <= 0 {
-			return refusal(http.StatusUnauthorized)
+			return s.Refuse(http.StatusUnauthorized)
 		}
 		header = map[string]string{ttlHeader: strconv.Itoa(int(left.Seconds()))}
 	}
 	path, found := strings.CutPrefix(parts[2], "meta-data")
 	if !found || (path != "" && path[0] != '/') {
-		return refusal(http.StatusNotFound)
+		return s.Refuse(http.StatusNotFound)
 	}
-	answer := s.item(strings.Trim(path, "/"))
-	answer.header = header
+	answer := s.item(r, strings.Trim(path, "/"))
+	answer.Header = header
 	return answer
 }
 
-// token answers the PUT that hands out a token. s.mu is held.
-func (s *Server) token(r *http.Request, version string) reply {
+// token answers the PUT that hands out a token.
+func (s *Server) token(r metadatatest.Ask, version string) metadatatest.Reply {
 	switch {
 	case r.Method != http.MethodPut:
-		return refusal(http.StatusMethodNotAllowed)
+		return s.Refuse(http.StatusMethodNotAllowed)
 	case version != "latest":
-		return refusal(http.StatusForbidden)
+		return s.Refuse(http.StatusForbidden)
 	case len(r.Header.Values("X-Forwarded-For")) > 0:
-		return refusal(http.StatusForbidden)
+		return s.Refuse(http.StatusForbidden)
 	}
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
 	ttl := time.Duration(seconds) * time.Second
 	if err != nil || ttl < time.Second || ttl > longestTTL {
-		return refusal(http.StatusBadRequest)
+		return s.Refuse(http.StatusBadRequest)
 	}
 	secret := make([]byte, 42) // 56 characters, as long as a real one
 	_, _ = rand.Read(secret)   // never returns an error
 	token := base64.URLEncoding.EncodeToString(secret)
 
-	now := s.now()
-	maps.DeleteFunc(s.tokens, func(_ string, ends time.Time) bool { return !ends.After(now) })
-	s.tokens[token] = now.Add(ttl)
-	answer := text(token)
-	answer.header = map[string]string{ttlHeader: strconv.Itoa(seconds)}
+	maps.DeleteFunc(s.tokens, func(_ string, ends time.Time) bool { return !ends.After(r.Now) })
+	s.tokens[token] = r.Now.Add(ttl)
+	answer := metadatatest.Text(token)
+	answer.Header = map[string]string{ttlHeader: strconv.Itoa(seconds)}
 	return answer
 }
 
-// item answers for a path under meta-data. s.mu is held.
-func (s *Server) item(path string) reply {
-	if n := s.present(); n != nil {
+// item answers for a path under meta-data.
+func (s *Server) item(ask metadatatest.Ask, path string) metadatatest.Reply {
+	answer := s.content(ask, path)
+	if path == itemNotice {
+		answer.Role = metadatatest.NoticeRole
+		sample := metadatatest.JSON(interruption{"terminate", ask.Now.Add(2 * time.Minute)}.document(ask))
+		answer.Sample = &sample
+	}
+	return answer
+}
+
+func (s *Server) content(ask metadatatest.Ask, path string) metadatatest.Reply {
+	if n, present := present(ask); present {
 		switch path {
 		case itemNotice:
-			answer := jsonReply(n.document(s.offset))
-			answer.notice = n
+			answer := metadatatest.JSON(n.document(ask))
+			answer.Tells = []string{spotNotice}
 			return answer
 		case itemTerminationTime:
 			// The older item knows terminations only.
 			if n.action == "terminate" {
-				return text(cloudTime(n.at, s.offset))
+				return metadatatest.Text(cloudTime(ask, n.at))
 			}
 		}
 	}
 	if value, found := s.items[path]; found {
 		if strings.HasPrefix(path, "events/") {
-			return jsonReply(value)
+			return metadatatest.JSON(value)
 		}
-		return text(value)
+		return metadatatest.Text(value)
 	}
-	if list := s.list(path); list != "" {
-		return text(list)
+	if list := s.list(ask, path); list != "" {
+		return metadatatest.Text(list)
 	}
-	return refusal(http.StatusNotFound)
+	return s.Refuse(http.StatusNotFound)
 }
 
 // list is the content of a folder, one name a line, folders with a slash; empty
-// if there is no such folder. s.mu is held.
-func (s *Server) list(folder string) string {
+// if there is no such folder.
+func (s *Server) list(ask metadatatest.Ask, folder string) string {
 	paths := slices.Collect(maps.Keys(s.items))
-	if s.present() != nil {
+	if _, present := present(ask); present {
 		paths = append(paths, itemNotice)
 	}
 	if folder != "" {

@@ -207,8 +207,10 @@ func (s *Server) decide(v visit) answer {
 	if s.fault.Tamper != nil {
 		a.reply = s.fault.Tamper(ask, a.reply)
 	}
-	// Once closed, what is held goes out as it stands: its connection is gone.
-	if a.reply.Hold > 0 && !s.closed {
+	switch {
+	case a.reply.Hold > 0 && s.closed:
+		a.reply, a.fault = Reply{}, Definition{} // it is cut off, as what hangs is
+	case a.reply.Hold > 0:
 		a.hold = s.nextChange(now, a.reply.Hold)
 		return a
 	}

@@ -15,8 +15,12 @@ import (
 	"github.com/ebbtide/ebbtide/agent"
 )
 
-// slack is what a loaded machine adds to anything that takes a moment.
-const slack = 5 * time.Second
+const (
+	// slack is what a loaded machine adds to anything that takes a moment.
+	slack = 5 * time.Second
+	// late is what it adds to a poll that ends with its context.
+	late = 2 * time.Second
+)
 
 // label is what serves as a label value and in ids.
 var label = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
@@ -209,7 +213,7 @@ func endWithContext(ctx context.Context, h Harness, r *Rig) error {
 	if !errors.Is(err, context.Canceled) || len(sightings) > 0 {
 		return fmt.Errorf("with a context that has ended it says %s, want that it was cancelled", said(sightings, err))
 	}
-	if took := time.Since(began); took > slack {
+	if took := time.Since(began); took > late {
 		return fmt.Errorf("with a context that has ended it takes %s", took)
 	}
 	return oneLine(err)

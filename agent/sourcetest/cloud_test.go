@@ -253,6 +253,7 @@ func TestASourceThatFailsUnderAFaultIsFound(t *testing.T) {
 		"as an alarm made of garbage":       {metadatatest.GarbageBody, alarm, false, "through the fault"},
 		"as blindness where there is sight": {metadatatest.NoDateHeader, blind, true, "want to see whether there is a notice"},
 		"as two lines of error":             {metadatatest.Forbidden, twoLines, false, "not one line of text"},
+		"as a poll without an end":          {metadatatest.HangingItem, endless, false, "a poll takes"},
 		"as blindness after the fault":      {metadatatest.Forbidden, blind, false, `after "forbidden"`},
 	}
 	for name, tc := range tests {
@@ -275,6 +276,13 @@ func alarm(context.Context, int, []agent.Sighting, error) ([]agent.Sighting, err
 
 func blind(context.Context, int, []agent.Sighting, error) ([]agent.Sighting, error) {
 	return nil, errors.New("cannot see")
+}
+
+// endless takes longer than its context lets it.
+func endless(ctx context.Context, _ int, _ []agent.Sighting, err error) ([]agent.Sighting, error) {
+	<-ctx.Done()
+	<-time.After(late + 500*time.Millisecond)
+	return nil, err
 }
 
 func twoLines(_ context.Context, _ int, sightings []agent.Sighting, err error) ([]agent.Sighting, error) {

@@ -62,7 +62,7 @@ func under(ctx context.Context, h Harness, r *Rig, row metadatatest.Definition, 
 		r.Server.ResetRequests()
 		began := time.Now()
 		sightings, err := r.poll(ctx)
-		if took := time.Since(began); took > pace.Timeout+slack {
+		if took := time.Since(began); took > pace.Timeout+late {
 			return fmt.Errorf("a poll takes %s, want at most %s", took, pace.Timeout)
 		}
 		if sent := len(r.Server.Log()); sent > h.MaxPerPoll {

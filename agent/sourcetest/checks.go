@@ -61,6 +61,11 @@ func (r *Rig) none(ctx context.Context) error {
 	return nil
 }
 
+// compare is what tells b from a, on one line.
+func compare(a, b agent.Sighting, options ...cmp.Option) string {
+	return strings.Join(strings.Fields(cmp.Diff(a, b, options...)), " ")
+}
+
 // said is what a poll returned, as text.
 func said(sightings []agent.Sighting, err error) string {
 	switch {
@@ -82,8 +87,8 @@ func (r *Rig) one(ctx context.Context, h Harness) (agent.Sighting, error) {
 		return agent.Sighting{}, fmt.Errorf("with a notice it says %s", said(sightings, err))
 	}
 	unsaid := cmpopts.IgnoreFields(agent.Sighting{}, "ID", "At", "ServerTime", "Raw")
-	if diff := cmp.Diff(h.Want, sightings[0], unsaid); diff != "" {
-		return agent.Sighting{}, fmt.Errorf("sighting (-want +got):\n%s", diff)
+	if diff := compare(h.Want, sightings[0], unsaid); diff != "" {
+		return agent.Sighting{}, fmt.Errorf("the notice is read as another (-want +got): %s", diff)
 	}
 	return sightings[0], nil
 }
@@ -137,8 +142,8 @@ func repeatNotice(ctx context.Context, h Harness, r *Rig) error {
 			return err
 		}
 		same := cmpopts.IgnoreFields(agent.Sighting{}, "ServerTime")
-		if diff := cmp.Diff(first, again, same, cmpopts.EquateApproxTime(slack)); diff != "" {
-			return fmt.Errorf("the same notice in other words (-first +again):\n%s", diff)
+		if diff := compare(first, again, same, cmpopts.EquateApproxTime(slack)); diff != "" {
+			return fmt.Errorf("the same notice in other words (-first +again): %s", diff)
 		}
 		notices := tracker.Observe(r.Source, []agent.Sighting{again}, time.Now())
 		if len(notices) != 1 || notices[0].ID != known[0].ID || !notices[0].FirstSeen.Equal(known[0].FirstSeen) {
@@ -204,7 +209,7 @@ func sendLittle(ctx context.Context, h Harness, r *Rig) error {
 	return nil
 }
 
-func endWithContext(ctx context.Context, h Harness, r *Rig) error {
+func endWithContext(ctx context.Context, _ Harness, r *Rig) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cancel()

@@ -125,7 +125,7 @@ func harness(change func(*source)) Harness {
 	}
 }
 
-func TestAGoodSourcePasses(t *testing.T) { //nolint:paralleltest // goroutines are counted
+func TestAGoodSourcePasses(t *testing.T) { //nolint:tparallel // goroutines are counted
 	Run(t, harness(func(*source) {}))
 }
 
@@ -231,7 +231,7 @@ func TestALoudSourceIsFound(t *testing.T) {
 		t.Errorf("while idle: %v", err)
 	}
 	row := metadatatest.Definition{Fault: metadatatest.Unavailable, Effect: metadatatest.Blinds}
-	if err := endure(t.Context(), h, h.New(t, true), row, circumstance{}); err == nil || !strings.Contains(err.Error(), "a poll sends 3 requests") {
+	if err := endure(t.Context(), h, h.New(t, true), row, circumstance{}); err == nil || !strings.Contains(err.Error(), "it sends 3 requests") {
 		t.Errorf("under a fault: %v", err)
 	}
 }
@@ -253,7 +253,7 @@ func TestASourceThatFailsUnderAFaultIsFound(t *testing.T) {
 		"as an alarm made of garbage":       {metadatatest.GarbageBody, alarm, false, "through the fault"},
 		"as blindness where there is sight": {metadatatest.NoDateHeader, blind, true, "want to see whether there is a notice"},
 		"as two lines of error":             {metadatatest.Forbidden, twoLines, false, "not one line of text"},
-		"as a poll without an end":          {metadatatest.HangingItem, endless, false, "a poll takes"},
+		"as a poll without an end":          {metadatatest.HangingItem, endless, false, "it takes"},
 		"as blindness after the fault":      {metadatatest.Forbidden, blind, false, `after "forbidden"`},
 	}
 	for name, tc := range tests {
@@ -292,7 +292,7 @@ func twoLines(_ context.Context, _ int, sightings []agent.Sighting, err error) (
 	return sightings, err
 }
 
-func TestWhatASourceLeavesBehindIsFound(t *testing.T) { //nolint:paralleltest // goroutines are counted
+func TestWhatASourceLeavesBehindIsFound(t *testing.T) {
 	leaving := make(chan struct{})
 	gone := make(chan struct{}, 1000)
 	left := 0

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
@@ -59,42 +60,61 @@ func under(ctx context.Context, h Harness, r *Rig, row metadatatest.Definition, 
 	const polls = 2 // of the same outcome
 	done := 0
 	for passed := time.Duration(0); done < polls; passed += pace.Every {
-		r.Server.ResetRequests()
-		began := time.Now()
-		sightings, err := r.poll(ctx)
-		if took := time.Since(began); took > pace.Timeout+late {
-			return fmt.Errorf("a poll takes %s, want at most %s", took, pace.Timeout)
+		sightings, err := bounded(ctx, h, r)
+		if errors.Is(err, errUnbounded) {
+			return err
 		}
-		if sent := len(r.Server.Log()); sent > h.MaxPerPoll {
-			return fmt.Errorf("a poll sends %d requests, want at most %d: %v", sent, h.MaxPerPoll, r.Server.Requests())
-		}
-		if r.Server.Requests()["GET "+metadatatest.SignInPath] > 0 {
-			return errors.New("a redirect was followed")
-		}
-		switch {
-		case row.Effect == metadatatest.Shows:
-			if err != nil || (len(sightings) > 0) != notice {
-				return fmt.Errorf("it says %s, want to see whether there is a notice", said(sightings, err))
-			}
-		case row.Effect == metadatatest.Hides:
-			if err != nil || len(sightings) > 0 {
-				return fmt.Errorf("it says %s, want none", said(sightings, err))
-			}
-		case len(sightings) > 0:
-			return fmt.Errorf("it sees %+v through the fault", sightings)
-		case err == nil && row.Fault == metadatatest.NotFound && done == 0 && passed <= pace.BlindAfter:
-			// A 404 may be believed for as long as the service was known to be sound.
-			r.age(pace.Every)
-			continue
-		case err == nil:
-			return errors.New("it says none, and cannot see")
-		default:
-			if err := oneLine(err); err != nil {
+		// A 404 may be believed for as long as the service was known to be sound.
+		believed := row.Fault == metadatatest.NotFound && err == nil && len(sightings) == 0 &&
+			done == 0 && passed <= pace.BlindAfter
+		if !believed {
+			if err := judge(row.Effect, notice, sightings, err); err != nil {
 				return err
 			}
+			done++
 		}
-		done++
 		r.age(pace.Every)
 	}
 	return nil
+}
+
+// errUnbounded is a poll that took or sent too much.
+var errUnbounded = errors.New("a poll is without bounds")
+
+// bounded polls, and wants that the poll keeps to its time and to few requests.
+func bounded(ctx context.Context, h Harness, r *Rig) ([]agent.Sighting, error) {
+	r.Server.ResetRequests()
+	began := time.Now()
+	sightings, err := r.poll(ctx)
+	if took, most := time.Since(began), r.Source.Pace().Timeout; took > most+late {
+		return nil, fmt.Errorf("%w: it takes %s, want at most %s", errUnbounded, took, most)
+	}
+	if sent := len(r.Server.Log()); sent > h.MaxPerPoll {
+		return nil, fmt.Errorf("%w: it sends %d requests, want at most %d: %v", errUnbounded, sent, h.MaxPerPoll, r.Server.Requests())
+	}
+	if r.Server.Requests()["GET "+metadatatest.SignInPath] > 0 {
+		return nil, fmt.Errorf("%w: it follows a redirect", errUnbounded)
+	}
+	return sightings, err
+}
+
+// judge holds what a poll said to the effect of the fault that it met.
+func judge(effect metadatatest.Effect, notice bool, sightings []agent.Sighting, err error) error {
+	switch {
+	case effect == metadatatest.Shows:
+		if err != nil || (len(sightings) > 0) != notice {
+			return fmt.Errorf("it says %s, want to see whether there is a notice", said(sightings, err))
+		}
+		return nil
+	case effect == metadatatest.Hides:
+		if err != nil || len(sightings) > 0 {
+			return fmt.Errorf("it says %s, want none", said(sightings, err))
+		}
+		return nil
+	case len(sightings) > 0:
+		return fmt.Errorf("it sees %+v through the fault", sightings)
+	case err == nil:
+		return errors.New("it says none, and cannot see")
+	}
+	return oneLine(err)
 }

@@ -20,7 +20,7 @@ func flap(ctx context.Context, h Harness, r *Rig) error {
 		return err
 	}
 	for range 2 {
-		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] }) //nolint:gosec // no secret
 		for i, fault := range faults {
 			if err := stumble(ctx, h, r, fault); err != nil {
 				return fmt.Errorf("after faults %v: %w", faults[:i+1], err)

@@ -148,6 +148,16 @@ func (d Definitions) Parse(name string) (Fault, error) {
 // hide a notice, which is so where 404 says "none"; where it does not, change that
 // by WithEffect.
 func Common() Definitions {
+	return slices.Concat(refusals(), delays(), contents(), strangers(), Definitions{
+		{
+			Fault: NoDateHeader, Effect: Shows, Doc: "replies carry no Date",
+			deliver: undated,
+		},
+	})
+}
+
+// refusals are the faults in which the service says no.
+func refusals() Definitions {
 	return Definitions{
 		{
 			Fault: Forbidden, Effect: Blinds, Doc: "everything answers 403, as when the service is switched off",
@@ -173,6 +183,12 @@ func Common() Definitions {
 			Fault: Unavailable, Effect: Blinds, Doc: "everything answers 503",
 			Tamper: always(http.StatusServiceUnavailable),
 		},
+	}
+}
+
+// delays are the faults in which an answer does not come in any useful time.
+func delays() Definitions {
+	return Definitions{
 		{
 			Fault: HangingItem, Effect: Blinds, Doc: "a GET is never answered",
 			Tamper: items(nothing),
@@ -181,6 +197,12 @@ func Common() Definitions {
 			Fault: SlowBody, Effect: Blinds, Doc: "the body of a GET comes byte by byte, and takes ten seconds or longer",
 			Tamper: items(late), deliver: dribble,
 		},
+	}
+}
+
+// contents are the faults of what a notice says.
+func contents() Definitions {
+	return Definitions{
 		{
 			Fault: HugeBody, Effect: Blinds, Doc: "the notice is a valid document of 8 MiB",
 			Tamper: notices(padded),
@@ -201,6 +223,12 @@ func Common() Definitions {
 			Fault: EmptyBody, Effect: Blinds, Doc: "the notice is an empty page",
 			Tamper: spoil(func(string) string { return "" }),
 		},
+	}
+}
+
+// strangers are the faults in which something else answers, or nothing does.
+func strangers() Definitions {
+	return Definitions{
 		{
 			Fault: HTMLPage, Effect: Blinds, Doc: "everything answers 200 with a web page, as a captive proxy does",
 			Tamper: func(Ask, Reply) Reply { return webPage },
@@ -216,10 +244,6 @@ func Common() Definitions {
 		{
 			Fault: ConnectionReset, Effect: Blinds, Doc: "the connection is reset once the request was read",
 			Tamper: nothing, silence: reset,
-		},
-		{
-			Fault: NoDateHeader, Effect: Shows, Doc: "replies carry no Date",
-			deliver: undated,
 		},
 	}
 }

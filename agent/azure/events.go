@@ -1,0 +1,148 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/metadata"
+)
+
+const (
+	// every is what the page on Scheduled Events advises, and a fifth of what the
+	// metadata service allows to all programs of a machine together.
+	every = time.Second
+	// maxTimeout is the longest that a poll may take. Of the ten seconds that an
+	// eviction is taken to leave, a lost packet may cost two.
+	maxTimeout = 2 * time.Second
+	// blindAfter takes more than one flaky poll.
+	blindAfter = 10 * time.Second
+)
+
+// Options says how the metadata service is reached, and what is looked for.
+type Options struct {
+	// Endpoint is a URL that CheckEndpoint accepts; empty means DefaultEndpoint.
+	Endpoint string
+	// Machine is the name of this machine as events have it, such as
+	// "aks-pool-12345678-vmss_7". Empty means that the metadata service is asked,
+	// once.
+	Machine string
+	// ShortFreeze is how long the machine may stand still without that being worth
+	// a notice: freezes that are announced to be no longer are left out. 0 leaves out
+	// those alone that are announced to have no impact. A freeze of a length that
+	// Azure does not know is never left out.
+	ShortFreeze time.Duration
+	// Timeout bounds one poll; 0 means two seconds, which is also the most.
+	Timeout time.Duration
+}
+
+// ScheduledEvents is the list of the events that are ahead of this machine, as
+// agent.Source.
+type ScheduledEvents struct {
+	client      *metadata.Client
+	pace        agent.Pace
+	shortFreeze time.Duration
+
+	// What polls remember. Poll is never called twice at a time.
+	answered time.Time // when a list was last read
+	asleep   time.Time // since when none has come, though it was asked for
+	waking   *waking   // nil while no question is open
+
+	mu      sync.Mutex
+	machine string // guarded by mu; empty while it is not known
+}
+
+var _ agent.Source = (*ScheduledEvents)(nil)
+
+// NewScheduledEvents sends nothing yet. The error says which option cannot be
+// used.
+func NewScheduledEvents(o Options) (*ScheduledEvents, error) {
+	if o.Timeout == 0 {
+		o.Timeout = maxTimeout
+	}
+	if o.Timeout < 0 || o.Timeout > maxTimeout {
+		return nil, fmt.Errorf("timeout %s is not between 0s and %s", o.Timeout, maxTimeout)
+	}
+	if o.ShortFreeze < 0 {
+		return nil, fmt.Errorf("a short freeze of %s is not a length", o.ShortFreeze)
+	}
+	if o.Machine != "" {
+		if err := checkMachine(o.Machine); err != nil {
+			return nil, err
+		}
+	}
+	client, err := metadata.NewClient(metadata.Options{
+		Endpoint: o.Endpoint, Default: DefaultEndpoint, Header: meant, Hints: hints,
+		// The service takes its time for the first answer alone; a poll's context
+		// bounds the others.
+		Step: o.Timeout / 2, Wait: wakesWithin,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &ScheduledEvents{
+		client: client, machine: o.Machine, shortFreeze: o.ShortFreeze,
+		pace: agent.Pace{Every: every, Timeout: o.Timeout, BlindAfter: blindAfter},
+	}, nil
+}
+
+// Provider implements agent.Source.
+func (s *ScheduledEvents) Provider() string { return "azure" }
+
+// Name implements agent.Source.
+func (s *ScheduledEvents) Name() string { return "scheduled-events" }
+
+// Pace implements agent.Source.
+func (s *ScheduledEvents) Pace() agent.Pace { return s.pace }
+
+// Poll asks once which events are ahead of this machine. It ends within
+// Options.Timeout. It sends one request; until the service has answered for the
+// first time and told the machine's name, at most three. Each refusal ends the
+// poll, so that a service that throttles is asked once a second. The error is a
+// *metadata.ReadError.
+//
+// As long as the service wakes up, which is two and a half minutes at most, a poll
+// says "none" where the service is known to be there by another item: Azure
+// delivers no event to a machine before that, and no better answer is to be had.
+func (s *ScheduledEvents) Poll(ctx context.Context) ([]agent.Sighting, error) {
+	ctx, stop := context.WithTimeout(ctx, s.pace.Timeout)
+	defer stop()
+
+	reply, asleep, err := s.read(ctx)
+	if err != nil || asleep {
+		return nil, err
+	}
+	list, err := parse(reply)
+	if err != nil {
+		return nil, reply.Unreadable("a list of scheduled events", err)
+	}
+	s.answered, s.asleep = time.Now(), time.Time{}
+	// Asked for while there is no event, too: without the name none could be told
+	// from those of other machines.
+	machine, err := s.name(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sightings, err := list.sightings(reply.Date, machine, s.shortFreeze)
+	if err != nil {
+		return nil, reply.Unreadable("a list of scheduled events", err)
+	}
+	return sightings, nil
+}
+
+// list asks for the events.
+func (s *ScheduledEvents) list(ctx context.Context) (metadata.Reply, error) {
+	return s.client.Do(ctx, metadata.Request{Path: pathEvents, Query: queryEvents})
+}
+
+// Close gives up what is under way, and the connection. It must not be called
+// during a poll. The ScheduledEvents may be used again.
+func (s *ScheduledEvents) Close() {
+	if s.waking != nil {
+		s.waking.end()
+		s.waking = nil
+	}
+	s.client.Close()
+}

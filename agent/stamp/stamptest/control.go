@@ -1,0 +1,61 @@
+package stamptest
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
+)
+
+// routes are what this fake can be told besides what every fake can.
+func (s *Server) routes() []metadatatest.Route {
+	return []metadatatest.Route{
+		{
+			Pattern: "POST /interrupt", Usage: "POST   /interrupt?notice=2m&after=0s",
+			Doc: "a notice", Do: s.controlInterrupt,
+		},
+		{
+			Pattern: "POST /take-back", Doc: "no notice",
+			Do: func(*http.Request) error { s.TakeBack(); return nil },
+		},
+		{
+			Pattern: "POST /expire-tokens", Doc: "void every token",
+			Do: func(*http.Request) error { s.ExpireTokens(); return nil },
+		},
+		{
+			Pattern: "PUT /item/{path...}", Usage: "PUT    /item/PATH", Doc: "set an item below meta-data/ to the body",
+			Do: func(r *http.Request) error {
+				body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+				if err == nil {
+					s.SetItem(r.PathValue("path"), string(body))
+				}
+				return err
+			},
+		},
+		{
+			Pattern: "DELETE /item/{path...}", Usage: "DELETE /item/PATH", Doc: "remove it",
+			Do: func(r *http.Request) error { s.RemoveItem(r.PathValue("path")); return nil },
+		},
+	}
+}
+
+// ControlHelp lists what Control answers.
+var ControlHelp = metadatatest.ControlHelp((*Server)(nil).routes()...)
+
+// Control is a handler that does over HTTP what the methods do, for a Server
+// that runs in another process. Serve it on an address of its own: under
+// ConnectionRefused the Server's own address is closed.
+func (s *Server) Control() http.Handler { return s.Server.Control(s.routes()...) }
+
+func (s *Server) controlInterrupt(r *http.Request) error {
+	lead, err := metadatatest.Duration(r, "notice", 0)
+	if err != nil {
+		return err
+	}
+	after, err := metadatatest.Duration(r, "after", 0)
+	if err != nil {
+		return err
+	}
+	s.InterruptAfter(after, lead)
+	return nil
+}

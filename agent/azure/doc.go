@@ -3,8 +3,8 @@
 //
 // An event is announced to every machine of a scale set or availability set, so
 // only those count that name this machine. Azure never says that an event is
-// done or was cancelled: it takes it off the list. What Azure documents as the
-// time before an eviction is not taken for granted; see [Nominal].
+// done or was cancelled: it takes it off the list. Of the half minute that Azure
+// documents before an eviction, ten seconds are counted on.
 //
 // "No notice" and "cannot see" are different answers. Only a list that could be
 // read says "no notice", and only when it is known which machine this is.

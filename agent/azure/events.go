@@ -47,7 +47,7 @@ type ScheduledEvents struct {
 
 	// What polls remember. Poll is never called twice at a time.
 	answered time.Time // when a list was last read
-	asleep   time.Time // since when none has come, though it was asked for
+	asleep   time.Time // since when the service is there and gives none; zero once it has
 	waking   *waking   // nil while no question is open
 
 	mu      sync.Mutex

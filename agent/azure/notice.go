@@ -10,10 +10,10 @@ import (
 	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
-// Nominal is the time before an eviction that is counted on. Azure documents
+// evictionNotice is the time before an eviction that is counted on. Azure documents
 // "up to 30 seconds", and those who run spot machines there often see fewer than
 // ten: https://github.com/Azure/karpenter-provider-azure/issues/1769
-const Nominal = 10 * time.Second
+const evictionNotice = 10 * time.Second
 
 // effect is what Azure does to a machine.
 type effect struct {
@@ -30,7 +30,7 @@ const week = 7 * 24 * time.Hour
 // effects are those of the types of event, by the page on Scheduled Events. The
 // notice of a Terminate is what the user of the scale set asked for.
 var effects = map[string]effect{
-	"preempt":   {agent.SpotInterruption, agent.Terminate, Nominal, Nominal},
+	"preempt":   {agent.SpotInterruption, agent.Terminate, evictionNotice, evictionNotice},
 	"terminate": {agent.ScaleIn, agent.Terminate, 15 * time.Minute, 5 * time.Minute},
 	"reboot":    {agent.Maintenance, agent.Reboot, week, 15 * time.Minute},
 	"redeploy":  {agent.Maintenance, agent.Redeploy, week, 10 * time.Minute},

@@ -61,9 +61,6 @@ func (s *ScheduledEvents) wake(ctx context.Context) (reply metadata.Reply, aslee
 	if err := ctx.Err(); err != nil {
 		return reply, false, unread(err)
 	}
-	if s.asleep.IsZero() {
-		s.asleep = time.Now()
-	}
 	earlier := s.waking != nil
 	if !earlier {
 		s.waking = s.ask(ctx)
@@ -108,14 +105,19 @@ func (s *ScheduledEvents) ask(ctx context.Context) *waking {
 	return w
 }
 
-// isThere is nil while it is fair to believe that the service wakes up: it has not
-// taken longer than that may take, and answers about something else.
+// isThere is nil while it is fair to believe that the service wakes up: it answers
+// about something else, and has not taken longer than that may take.
 func (s *ScheduledEvents) isThere(ctx context.Context) error {
+	if _, err := s.askName(ctx); err != nil {
+		return err
+	}
+	if s.asleep.IsZero() {
+		s.asleep = time.Now()
+	}
 	if time.Since(s.asleep) > wakesWithin {
 		late := unread(context.DeadlineExceeded)
 		late.Hint = "the metadata service answers, but not about scheduled events: they may not be on offer here"
 		return late
 	}
-	_, err := s.askName(ctx)
-	return err
+	return nil
 }

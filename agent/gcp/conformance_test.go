@@ -1,6 +1,7 @@
 package gcp_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -70,6 +71,16 @@ func newUpcoming(t *testing.T, server *gcptest.Server) *gcp.UpcomingMaintenance 
 	return s
 }
 
+// unmoved is a source that reads none of the keys that those faults are about.
+func unmoved(faults ...metadatatest.Fault) func(metadatatest.Definition) metadatatest.Effect {
+	return func(row metadatatest.Definition) metadatatest.Effect {
+		if slices.Contains(faults, row.Fault) {
+			return metadatatest.Shows
+		}
+		return row.Effect
+	}
+}
+
 func TestPreemptedConforms(t *testing.T) { //nolint:paralleltest // goroutines are counted
 	sourcetest.Run(t, sourcetest.Harness{
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
@@ -81,12 +92,7 @@ func TestPreemptedConforms(t *testing.T) { //nolint:paralleltest // goroutines a
 		},
 		Want:       agent.Sighting{Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Started, Nominal: 30 * time.Second},
 		MaxPerPoll: 2, IdlePerPoll: 1.1,
-		Effect: func(row metadatatest.Definition) metadatatest.Effect {
-			if row.Fault == gcptest.NoMaintenance {
-				return metadatatest.Shows // of what is not maintenance
-			}
-			return row.Effect
-		},
+		Effect: unmoved(gcptest.NoMaintenance, gcptest.NothingReceived),
 	})
 }
 
@@ -100,7 +106,7 @@ func TestMaintenanceEventConforms(t *testing.T) { //nolint:paralleltest // gorou
 			return rig(t, server, s, func() { server.Maintain(0, "TERMINATE") }, server.EndMaintenance)
 		},
 		Want:       agent.Sighting{Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, Nominal: time.Minute},
-		MaxPerPoll: 3, IdlePerPoll: 1,
+		MaxPerPoll: 3, IdlePerPoll: 1, Effect: unmoved(gcptest.NothingReceived),
 	})
 }
 

@@ -123,7 +123,8 @@ func upcomingWindow(body []byte) (window, error) {
 	if inner, found := fields["upcomingmaintenance"]; found {
 		document, fields = inner, folded(inner)
 	}
-	if text := plain(fields["error"]); string(document) == "{}" || strings.HasPrefix(text, errNone.Error()) {
+	empty := document[0] == '{' && len(fields) == 0
+	if empty || strings.HasPrefix(plain(fields["error"]), errNone.Error()) {
 		return window{}, errNone
 	}
 	_, hasWindow := fields["windowstarttime"]

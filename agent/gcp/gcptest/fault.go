@@ -14,6 +14,9 @@ const (
 	HiddenKeys metadatatest.Fault = "hidden-keys"
 	// NoMaintenance is an instance that has no host maintenance to be told of.
 	NoMaintenance metadatatest.Fault = "no-maintenance"
+	// NothingReceived is how machines that had no maintenance yet were seen to say
+	// so.
+	NothingReceived metadatatest.Fault = "nothing-received"
 	// OtherFlavor is someone else who has the values.
 	OtherFlavor metadatatest.Fault = "other-flavor"
 	// IgnoredWait is a server that never holds a request, as emulators do.
@@ -37,15 +40,8 @@ var faults = metadatatest.Common().WithEffect(metadatatest.NoticeNotFound, metad
 			return ask.Refuse(http.StatusNotFound)
 		},
 	},
-	metadatatest.Definition{
-		Fault: NoMaintenance, Effect: metadatatest.Hides, Doc: "the keys that tell of maintenance answer 404; a preemption shows",
-		Tamper: func(ask metadatatest.Ask, honest metadatatest.Reply) metadatatest.Reply {
-			if ask.URL.Path == MaintenancePath || ask.URL.Path == UpcomingPath {
-				return ask.Refuse(http.StatusNotFound)
-			}
-			return honest
-		},
-	},
+	missing(NoMaintenance, http.StatusNotFound, "the keys that tell of maintenance answer 404; a preemption shows", MaintenancePath, UpcomingPath),
+	missing(NothingReceived, http.StatusServiceUnavailable, "the key of planned maintenance answers 503; all else shows", UpcomingPath),
 	metadatatest.Definition{
 		Fault: OtherFlavor, Effect: metadatatest.Blinds, Doc: "no reply is marked as Google's",
 		Tamper: without(flavor),
@@ -70,5 +66,19 @@ func without(header string) func(metadatatest.Ask, metadatatest.Reply) metadatat
 			honest.Tells = nil // no careful client believes it
 		}
 		return honest
+	}
+}
+
+// missing is a fault of the keys at those paths, which says that they have
+// nothing to tell.
+func missing(f metadatatest.Fault, status int, doc string, paths ...string) metadatatest.Definition {
+	return metadatatest.Definition{
+		Fault: f, Effect: metadatatest.Hides, Doc: doc,
+		Tamper: func(ask metadatatest.Ask, honest metadatatest.Reply) metadatatest.Reply {
+			if slices.Contains(paths, ask.URL.Path) {
+				return ask.Refuse(status)
+			}
+			return honest
+		},
 	}
 }

@@ -32,7 +32,7 @@ func (c *cloud) sighting(r metadata.Reply) (agent.Sighting, error) {
 	return agent.Sighting{
 		Kind: agent.SpotInterruption,
 		// Alibaba Cloud can stop an instance instead, where its owner asked for
-		// that. The item does not say which, and no pod survives either.
+		// that. The item does not say which, and pods survive neither.
 		Action:     agent.Terminate,
 		State:      agent.Scheduled,
 		At:         at,

@@ -51,6 +51,10 @@ var dialects = map[Cloud]dialect{
 	},
 }
 
+// Faults are those that the service of a cloud can have; none where there is no
+// such cloud. Alibaba's are Tencent's and those of tokens.
+func Faults(c Cloud) metadatatest.Definitions { return dialects[c].faults }
+
 // Options says how a Server is to be.
 type Options struct {
 	// Cloud is Alibaba or Tencent.

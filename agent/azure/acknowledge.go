@@ -69,11 +69,11 @@ func (s *ScheduledEvents) acknowledge(ctx context.Context, eventID string) error
 // startable says why the event must not be started early on behalf of machine.
 func (l events) startable(eventID, machine string) error {
 	for _, e := range l {
-		if e.EventID != eventID {
+		if e.EventID != eventID || eventID == "" {
 			continue
 		}
 		if len(e.Resources) == 0 {
-			return errIncomplete
+			return errNoTarget
 		}
 		for _, name := range e.Resources {
 			if !strings.EqualFold(name, machine) {

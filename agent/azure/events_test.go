@@ -98,10 +98,25 @@ func TestASleepingServiceIsWokenInTheBackground(t *testing.T) {
 	if asked := server.Requests()["GET "+azuretest.EventsPath]; asked != 1 {
 		t.Errorf("it was asked %d times for events, want one question that stays open", asked)
 	}
-	server.Schedule(azuretest.Event{ID: "7", Type: "Preempt"})
 	server.WakeUp()
+	<-source.Answered()
+	server.Schedule(azuretest.Event{ID: "7", Type: "Preempt"}) // which that answer does not have
 	if diff := cmp.Diff([]string{"7 scheduled"}, ids(poll(t, source))); diff != "" {
 		t.Errorf("once it is awake (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnAnswerThatComesDuringAPollIsTaken(t *testing.T) {
+	t.Parallel()
+	server := azuretest.New(t, azuretest.Options{Asleep: time.Hour})
+	source := newSource(t, azure.Options{Endpoint: server.URL()})
+	server.Schedule(azuretest.Event{ID: "7", Type: "Preempt"})
+	time.AfterFunc(200*time.Millisecond, server.WakeUp)
+	if diff := cmp.Diff([]string{"7 scheduled"}, ids(poll(t, source))); diff != "" {
+		t.Errorf("once it is awake (-want +got):\n%s", diff)
+	}
+	if asked := server.Requests()["GET "+azuretest.EventsPath]; asked != 1 {
+		t.Errorf("it was asked %d times for events, want once", asked)
 	}
 }
 

@@ -11,3 +11,6 @@ func (s *ScheduledEvents) Age(d time.Duration) {
 		}
 	}
 }
+
+// Answered is closed once the question that stayed open has its answer.
+func (s *ScheduledEvents) Answered() <-chan struct{} { return s.waking.done }

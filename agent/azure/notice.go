@@ -65,8 +65,8 @@ type event struct {
 type events []event
 
 var (
-	errNoList     = errors.New("no list of events in it")
-	errIncomplete = errors.New("an event without an id or without the machines that it is about")
+	errNoList   = errors.New("no list of events in it")
+	errNoTarget = errors.New("an event without the machines that it is about")
 )
 
 // parse reads the list:
@@ -105,8 +105,8 @@ func (l events) sightings(date time.Time, machine string, shortFreeze time.Durat
 	var err error
 	for _, e := range l {
 		switch {
-		case e.EventID == "" || len(e.Resources) == 0:
-			err = errIncomplete
+		case len(e.Resources) == 0:
+			err = errNoTarget
 		case e.concerns(machine) && !e.negligible(shortFreeze):
 			found = append(found, e.sighting(date))
 		}

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -91,9 +92,10 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 			listed(entry("Scheduled", "Started")),
 			seen(func(s *agent.Sighting) { s.State, s.At, s.Nominal = agent.Started, time.Time{}, 0 }),
 		},
-		"what is completed is gone":           {listed(entry("Scheduled", "Completed")), seen(func(s *agent.Sighting) { s.State = agent.Gone })},
-		"what is cancelled is that":           {listed(entry("Scheduled", "Canceled")), seen(func(s *agent.Sighting) { s.State = agent.Cancelled })},
-		"a status of a later day is an event": {listed(entry("Scheduled", "Pondered")), preempt},
+		"what is completed is gone":                  {listed(entry("Scheduled", "Completed")), seen(func(s *agent.Sighting) { s.State = agent.Gone })},
+		"what is cancelled is that":                  {listed(entry("Scheduled", "Canceled")), seen(func(s *agent.Sighting) { s.State = agent.Cancelled })},
+		"a status of a later day is an event":        {listed(entry("Scheduled", "Pondered")), preempt},
+		"an event without an id is one all the same": {listed(entry("C7061BAC", "")), seen(func(s *agent.Sighting) { s.ID = "" })},
 		"an incomplete one hides no other": {
 			listed(`{"EventType": "Freeze"}`, entry(), `null`, `7`), preempt,
 		},
@@ -158,7 +160,6 @@ func TestWhatIsNoListIsNeverCalm(t *testing.T) {
 		"a list and something after it": `{"Events": []} {}`,
 		"an event without machines":     listed(entry("Resources", "Sources")),
 		"an event with no machine":      listed(entry(`"aks-spot-12345678-vmss_7"`, "")),
-		"an event without an id":        listed(entry("C7061BAC", "")),
 		"an event that is none":         listed(`null`),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +168,17 @@ func TestWhatIsNoListIsNeverCalm(t *testing.T) {
 				t.Errorf("%s is %+v, want an error", body, got)
 			}
 		})
+	}
+}
+
+func TestAnEventWithoutAnIDCannotBeAcknowledged(t *testing.T) {
+	t.Parallel()
+	list, err := parse(metadata.Reply{Body: []byte(listed(entry("C7061BAC", "")))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list.startable("", machine); !errors.Is(err, ErrNotListed) {
+		t.Errorf("startable: %v, want %v", err, ErrNotListed)
 	}
 }
 
@@ -212,7 +224,7 @@ func FuzzList(f *testing.F) {
 			return
 		}
 		for _, s := range sightings {
-			if s.ID == "" || s.Kind == "" || len(s.Raw) > agent.MaxRaw || !utf8.ValidString(s.ID+string(s.Action)+s.Raw) {
+			if s.Kind == "" || len(s.Raw) > agent.MaxRaw || !utf8.ValidString(s.ID+string(s.Action)+s.Raw) {
 				t.Errorf("sighting %+v of %q", s, body)
 			}
 			if !strings.Contains(strings.ToLower(string(body)), "resources") {

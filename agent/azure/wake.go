@@ -32,6 +32,16 @@ func (w *waking) end() {
 	<-w.done
 }
 
+// over says whether the answer is there.
+func (w *waking) over() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // ended waits for the answer for as long as d and ctx allow.
 func (w *waking) ended(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -61,6 +71,9 @@ func (s *ScheduledEvents) wake(ctx context.Context) (reply metadata.Reply, aslee
 	if err := ctx.Err(); err != nil {
 		return reply, false, unread(err)
 	}
+	if s.waking != nil && s.waking.over() {
+		s.waking = nil // what came between two polls is not the newest
+	}
 	earlier := s.waking != nil
 	if !earlier {
 		s.waking = s.ask(ctx)
@@ -79,9 +92,8 @@ func (s *ScheduledEvents) wake(ctx context.Context) (reply metadata.Reply, aslee
 	}
 	w := s.waking
 	s.waking = nil
-	if earlier {
-		// What came between two polls is not the newest, and a fault that ended the
-		// question may be over.
+	if earlier && w.err != nil {
+		// The fault that ended a question of then may be over.
 		reply, err := s.list(ctx)
 		return reply, false, err
 	}

@@ -103,9 +103,9 @@ func (s *ScheduledEvents) Pace() agent.Pace { return s.pace }
 // poll, so that a service that throttles is asked once a second. The error is a
 // *metadata.ReadError.
 //
-// As long as the service wakes up, which is two and a half minutes at most, a poll
-// says "none" where the service is known to be there by another item: Azure
-// delivers no event to a machine before that, and no better answer is to be had.
+// While the service wakes up, for two and a half minutes at most, a poll says
+// "none" if the service answers about another item: Azure tells a machine of no
+// event before that, so a new node is not called blind for it.
 func (s *ScheduledEvents) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	ctx, stop := context.WithTimeout(ctx, s.pace.Timeout)
 	defer stop()

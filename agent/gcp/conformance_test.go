@@ -85,7 +85,7 @@ func TestPreemptedConforms(t *testing.T) { //nolint:paralleltest // goroutines a
 	sourcetest.Run(t, sourcetest.Harness{
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
 			t.Helper()
-			server := startServer(t, gcptest.Options{CloseConnections: !keepAlive, Second: second})
+			server := startServer(t, gcptest.Options{KeepAlive: keepAlive, Second: second})
 			s := newPreempted(t, server)
 			s.Hasten(second)
 			return rig(t, server, s, func() { server.Preempt(0) }, server.TakeBack)
@@ -100,7 +100,7 @@ func TestMaintenanceEventConforms(t *testing.T) { //nolint:paralleltest // gorou
 	sourcetest.Run(t, sourcetest.Harness{
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
 			t.Helper()
-			server := startServer(t, gcptest.Options{CloseConnections: !keepAlive, Second: second})
+			server := startServer(t, gcptest.Options{KeepAlive: keepAlive, Second: second})
 			s := newMaintenanceEvent(t, server)
 			s.Hasten(second)
 			return rig(t, server, s, func() { server.Maintain(0, "TERMINATE") }, server.EndMaintenance)
@@ -117,7 +117,7 @@ func TestUpcomingMaintenanceConforms(t *testing.T) { //nolint:paralleltest // go
 	sourcetest.Run(t, sourcetest.Harness{
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
 			t.Helper()
-			server := startServer(t, gcptest.Options{CloseConnections: !keepAlive, Second: second})
+			server := startServer(t, gcptest.Options{KeepAlive: keepAlive, Second: second})
 			return rig(t, server, newUpcoming(t, server),
 				func() { server.Plan(0, "PENDING", time.Now().Add(ahead)) }, server.Unplan)
 		},

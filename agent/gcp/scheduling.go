@@ -23,6 +23,8 @@ type scheduling struct {
 	// read says that they have been read; until then, and where they say nothing,
 	// the zero values hold.
 	read bool
+	// tried is when that was last attempted.
+	tried time.Time
 	// notice is the extended notice of a preemption.
 	notice time.Duration
 	// action is what host maintenance does to the instance.
@@ -30,11 +32,13 @@ type scheduling struct {
 }
 
 // learn reads the options unless that was done. To read none is no fault:
-// without them the least is assumed, and the next poll tries again.
+// without them the least is assumed. It is tried again in a minute, because no key
+// is watched meanwhile.
 func (s *scheduling) learn(ctx context.Context) {
-	if s.read {
+	if s.read || time.Since(s.tried) < lookAgain {
 		return
 	}
+	s.tried = time.Now()
 	reply, err := s.client.look(ctx, folderScheduling, "recursive=true&alt=json")
 	if s.read = err == nil || metadata.Answered(err, http.StatusNotFound); !s.read {
 		return

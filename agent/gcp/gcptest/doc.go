@@ -1,5 +1,5 @@
 // Package gcptest is a fake of the Compute Engine metadata server, for tests and
-// for trying the agent by hand (the program in fakegcp serves it).
+// for trying the agent by hand (the program in fakeimds serves it).
 //
 // It answers under /computeMetadata/v1/instance/ whoever sends the header
 // Metadata-Flavor: Google and did not come through a proxy, marks its replies with

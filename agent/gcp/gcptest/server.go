@@ -10,8 +10,8 @@ import (
 type Options struct {
 	// Listen is the address to listen on. Empty means a free port of 127.0.0.1.
 	Listen string
-	// CloseConnections ends a connection after each reply, unlike the real server.
-	CloseConnections bool
+	// KeepAlive lets clients reuse a connection.
+	KeepAlive bool
 	// Second is how long a second of timeout_sec lasts; 0 means a second.
 	Second time.Duration
 	// Trace and Arrived are as in metadatatest.Options.
@@ -56,7 +56,7 @@ func Start(o Options) (*Server, error) {
 	}
 	var err error
 	s.Server, err = metadatatest.Start(s, metadatatest.Options{
-		Faults: faults, Listen: o.Listen, KeepAlive: !o.CloseConnections, Trace: o.Trace, Arrived: o.Arrived,
+		Faults: faults, Listen: o.Listen, KeepAlive: o.KeepAlive, Trace: o.Trace, Arrived: o.Arrived,
 	})
 	if err != nil {
 		return nil, err

@@ -48,8 +48,8 @@ const tokenTTL = "21600"
 // preemptible instances" for the item, its layout and its 404, and "Instance
 // metadata" for the tokens, which a service in security hardening mode insists on
 // and any other takes. An earlier edition of the first page has an empty item
-// where a later one has a 404. The five minutes are those of the FAQ on
-// preemptible instances.
+// where a later one has a 404. The five minutes are those of "Create a preemptible
+// instance".
 var alibaba = cloud{
 	provider: "alibaba",
 	endpoint: AlibabaEndpoint,

@@ -31,8 +31,8 @@ func (c *cloud) sighting(r metadata.Reply) (agent.Sighting, error) {
 	}
 	return agent.Sighting{
 		Kind: agent.SpotInterruption,
-		// Alibaba Cloud can stop an instance instead, where its owner asked for
-		// that. The item does not say which, and pods survive neither.
+		// The item does not say what becomes of the machine. Both clouds release
+		// it, and a pod would survive a stop no better.
 		Action:     agent.Terminate,
 		State:      agent.Scheduled,
 		At:         at,

@@ -31,7 +31,7 @@ type Options struct {
 	Timeout time.Duration
 	// PollInterval is the time from one poll to the next, five seconds at most. 0
 	// means a sixtieth of the notice that the cloud gives: five seconds on Alibaba
-	// Cloud and two on Tencent Cloud. Neither cloud says how often it may be asked.
+	// Cloud and two on Tencent Cloud. Neither cloud names a limit.
 	PollInterval time.Duration
 }
 

@@ -200,16 +200,50 @@ func TestAnErrorNamesTheLikelyCause(t *testing.T) {
 	}
 }
 
-func TestSpotFetchesANewTokenInTheSamePoll(t *testing.T) {
+func TestARefusedTokenIsReplacedInTheSamePoll(t *testing.T) {
 	t.Parallel()
-	server, spot := brands[0].start(t, stamptest.Options{})
-	poll(t, spot)
-	server.ExpireTokens()
-	server.ResetRequests()
-	poll(t, spot)
-	want := map[string]int{"GET " + stamptest.NoticePath: 2, "PUT " + stamptest.TokenPath: 1}
-	if diff := cmp.Diff(want, server.Requests()); diff != "" {
-		t.Errorf("requests (-want +got):\n%s", diff)
+	expire := func(s *stamptest.Server) error {
+		s.ExpireTokens()
+		return nil
+	}
+	fault := func(f metadatatest.Fault) func(*stamptest.Server) error {
+		return func(s *stamptest.Server) error { return s.SetFault(f) }
+	}
+	for name, tc := range map[string]struct {
+		warm    bool // a token is held
+		happens func(*stamptest.Server) error
+		wantErr bool
+		items   int // requests
+		tokens  int
+	}{
+		"when it has expired":                   {true, expire, false, 2, 1},
+		"when it is refused as forbidden":       {true, fault(metadatatest.Forbidden), true, 1, 1},
+		"but not twice":                         {true, fault(metadatatest.Unauthorized), true, 2, 1},
+		"but not when it was new":               {false, fault(metadatatest.Unauthorized), true, 1, 1},
+		"but not when the service has a fault":  {true, fault(metadatatest.InternalError), true, 1, 0},
+		"but not when the service is throttled": {true, fault(metadatatest.TooManyRequests), true, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, spot := brands[0].start(t, stamptest.Options{})
+			if tc.warm {
+				poll(t, spot)
+			}
+			server.ResetRequests()
+			if err := tc.happens(server); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := spot.Poll(t.Context()); (err != nil) != tc.wantErr {
+				t.Errorf("Poll: %v", err)
+			}
+			want := map[string]int{"GET " + stamptest.NoticePath: tc.items}
+			if tc.tokens > 0 {
+				want["PUT "+stamptest.TokenPath] = tc.tokens
+			}
+			if diff := cmp.Diff(want, server.Requests()); diff != "" {
+				t.Errorf("requests (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -48,6 +48,8 @@ type Options struct {
 // client reads keys of the metadata server. Its errors are *metadata.ReadError.
 type client struct {
 	http *metadata.Client
+	// step is that constant; tests shorten it.
+	step time.Duration
 	// known is what a 404 of a key that need not be there takes to be believed.
 	known metadata.Trust
 }
@@ -61,7 +63,7 @@ func newClient(o Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: c}, nil
+	return &client{http: c, step: step}, nil
 }
 
 // errStranger is a reply that does not say from whom it is.
@@ -81,15 +83,17 @@ func (c *client) do(ctx context.Context, ask metadata.Request) (metadata.Reply, 
 
 // look reads a key as it is now.
 func (c *client) look(ctx context.Context, path, query string) (metadata.Reply, error) {
-	ctx, stop := context.WithTimeout(ctx, step)
+	ctx, stop := context.WithTimeout(ctx, c.step)
 	defer stop()
 	return c.do(ctx, metadata.Request{Path: path, Query: query})
 }
 
 // wait reads a key when it is no longer what etag stands for, or when the
-// server has held the request for as long as it was asked to. What comes then may
-// still be the old value.
-func (c *client) wait(ctx context.Context, path, etag string) (metadata.Reply, error) {
+// server has held the request for holdSeconds, which it takes for hold. What comes
+// then may still be the old value.
+func (c *client) wait(ctx context.Context, path, etag string, hold time.Duration) (metadata.Reply, error) {
+	ctx, stop := context.WithTimeout(ctx, hold+c.step)
+	defer stop()
 	query := url.Values{
 		"wait_for_change": {"true"}, "timeout_sec": {strconv.Itoa(holdSeconds)}, "last_etag": {etag},
 	}

@@ -118,7 +118,9 @@ func TestUpcomingMaintenanceConforms(t *testing.T) { //nolint:paralleltest // go
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
 			t.Helper()
 			server := startServer(t, gcptest.Options{KeepAlive: keepAlive, Second: second})
-			return rig(t, server, newUpcoming(t, server),
+			u := newUpcoming(t, server)
+			u.Hasten()
+			return rig(t, server, u,
 				func() { server.Plan(0, "PENDING", time.Now().Add(ahead)) }, server.Unplan)
 		},
 		Want: agent.Sighting{

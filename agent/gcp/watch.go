@@ -71,7 +71,7 @@ func (w *watch) next(ctx context.Context) (metadata.Reply, error) {
 	var reply metadata.Reply
 	var err error
 	if held {
-		reply, err = w.client.wait(ctx, w.path, w.etag)
+		reply, err = w.client.wait(ctx, w.path, w.etag, holdSeconds*w.second)
 	} else {
 		reply, err = w.client.look(ctx, w.path, "")
 	}

@@ -48,8 +48,6 @@ type Options struct {
 // client reads keys of the metadata server. Its errors are *metadata.ReadError.
 type client struct {
 	http *metadata.Client
-	// step is that constant; tests shorten it.
-	step time.Duration
 	// known is what a 404 of a key that need not be there takes to be believed.
 	known metadata.Trust
 }
@@ -63,7 +61,7 @@ func newClient(o Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: c, step: step}, nil
+	return &client{http: c}, nil
 }
 
 // errStranger is a reply that does not say from whom it is.
@@ -83,7 +81,7 @@ func (c *client) do(ctx context.Context, ask metadata.Request) (metadata.Reply, 
 
 // look reads a key as it is now.
 func (c *client) look(ctx context.Context, path, query string) (metadata.Reply, error) {
-	ctx, stop := context.WithTimeout(ctx, c.step)
+	ctx, stop := context.WithTimeout(ctx, step)
 	defer stop()
 	return c.do(ctx, metadata.Request{Path: path, Query: query})
 }
@@ -92,7 +90,7 @@ func (c *client) look(ctx context.Context, path, query string) (metadata.Reply, 
 // server has held the request for holdSeconds, which it takes for hold. What comes
 // then may still be the old value.
 func (c *client) wait(ctx context.Context, path, etag string, hold time.Duration) (metadata.Reply, error) {
-	ctx, stop := context.WithTimeout(ctx, hold+c.step)
+	ctx, stop := context.WithTimeout(ctx, hold+step)
 	defer stop()
 	query := url.Values{
 		"wait_for_change": {"true"}, "timeout_sec": {strconv.Itoa(holdSeconds)}, "last_etag": {etag},

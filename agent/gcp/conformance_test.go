@@ -118,9 +118,7 @@ func TestUpcomingMaintenanceConforms(t *testing.T) { //nolint:paralleltest // go
 		New: func(t *testing.T, keepAlive bool) *sourcetest.Rig {
 			t.Helper()
 			server := startServer(t, gcptest.Options{KeepAlive: keepAlive, Second: second})
-			u := newUpcoming(t, server)
-			u.Hasten()
-			return rig(t, server, u,
+			return rig(t, server, newUpcoming(t, server),
 				func() { server.Plan(0, "PENDING", time.Now().Add(ahead)) }, server.Unplan)
 		},
 		Want: agent.Sighting{

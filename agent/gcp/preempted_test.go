@@ -138,6 +138,20 @@ func TestTheMomentIsReckonedFromWhenTheKeyTurned(t *testing.T) {
 	}
 }
 
+func TestAMomentThatNoOneSawIsNotMadeUpLater(t *testing.T) {
+	t.Parallel()
+	// The server ends long polls half way, which looks like a change.
+	server := startServer(t, gcptest.Options{Second: second / 2})
+	p := newPreempted(t, server)
+	p.Hasten(second)
+	server.Preempt(0)
+	for range 3 {
+		if s := one(t, p); !s.At.IsZero() {
+			t.Errorf("moment is %s, and no one saw the key turn", s.At)
+		}
+	}
+}
+
 func TestAServerThatDoesNotHoldRequestsIsNotAskedWithoutEnd(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []metadatatest.Fault{gcptest.IgnoredWait, gcptest.NoETag, metadatatest.Forbidden} {

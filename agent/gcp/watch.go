@@ -36,6 +36,7 @@ type watch struct {
 
 	etag   string        // stands for value; empty: the next poll looks
 	value  string        // the one last read; empty: none since a failure
+	said   string        // the one last read, before a failure as well
 	asked  time.Time     // when the last request was sent
 	rest   time.Duration // from then on until the next
 	looked time.Time     // when a plain GET last came well
@@ -107,7 +108,7 @@ func (w *watch) missing(ctx context.Context, err error) error {
 		w.fail()
 		return err
 	}
-	w.etag, w.value, w.calm, w.turned = "", w.none, time.Now(), time.Time{}
+	w.etag, w.value, w.said, w.calm, w.turned = "", w.none, w.none, time.Now(), time.Time{}
 	w.rest = holdSeconds * w.pause // it appears by a change of the instance, not all at once
 	return nil
 }
@@ -123,8 +124,8 @@ func (w *watch) fail() {
 func (w *watch) take(reply metadata.Reply, held bool) {
 	now, value := time.Now(), word(reply.Body)
 	took, hold := now.Sub(w.asked), holdSeconds*w.second
-	// A request that the server held has been woken if it ends before its time.
-	woken := held && w.rest == 0 && took < hold
+	// A request that ends before its time, and not at once, has been woken.
+	woken := held && took > w.second/4 && took < hold
 	w.rest = 0
 	if w.etag = reply.Header.Get("ETag"); w.etag == "" || held && took < hold/2 && value == w.value {
 		w.rest = w.pause
@@ -135,12 +136,13 @@ func (w *watch) take(reply metadata.Reply, held bool) {
 	switch {
 	case value == w.none:
 		w.calm, w.turned = now, time.Time{}
-	case w.turned.IsZero() && woken:
+	case value == w.said: // since then, if anyone saw that
+	case woken:
 		w.turned = now
-	case w.turned.IsZero():
+	default:
 		w.turned = w.calm // it was after that, and nobody knows how long
 	}
-	w.value = value
+	w.value, w.said = value, value
 }
 
 // after is the moment that is d after the key turned, on the clock of whoever

@@ -140,7 +140,8 @@ func (p *Program) Kill() error {
 func (p *Program) Terminate() error { return p.signal(syscall.SIGTERM) }
 
 // Pause stops the program's clock (SIGSTOP): its connections stay open and nobody
-// answers on them, as with a machine that hangs. Kill ends a paused program, too.
+// answers on them, as with a machine that hangs. It may answer for a moment more. Kill
+// ends a paused program, too.
 func (p *Program) Pause() error { return p.signal(syscall.SIGSTOP) }
 
 // Resume lets a paused program go on (SIGCONT).

@@ -32,22 +32,23 @@ func main() {
 	}
 	component := os.Args[1]
 	os.Args = append([]string{component}, os.Args[2:]...)
-	go exitWithParent(os.Stdin)
 
 	commands := map[string]func() *cobra.Command{
 		"kube-apiserver":          apiserver.NewAPIServerCommand,
 		"kube-controller-manager": controllers.NewControllerManagerCommand,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	}
-	switch command, known := commands[component]; {
-	case component == "etcd":
-		etcdmain.Main(os.Args)
-	case known:
-		os.Exit(cli.Run(command()))
-	default:
+	command, known := commands[component]
+	if !known && component != "etcd" {
 		fmt.Fprintf(os.Stderr, "unknown component %q\n", component)
 		os.Exit(2)
 	}
+	// Not before a wrong call was answered: whoever makes one may have no input open.
+	go exitWithParent(os.Stdin)
+	if known {
+		os.Exit(cli.Run(command()))
+	}
+	etcdmain.Main(os.Args)
 }
 
 // exitWithParent ends the process at once when stdin reaches its end. A

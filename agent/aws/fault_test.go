@@ -10,6 +10,7 @@ import (
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
 	"github.com/ebbtide/ebbtide/agent/metadata"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
 
 // says is what the error under each blinding fault must tell the reader.
@@ -52,7 +53,7 @@ func TestSpotSaysWhatIsInItsWay(t *testing.T) {
 				server := awstest.New(t)
 				spot := newSpot(t, aws.Options{Endpoint: server.URL()})
 				for range polls {
-					poll(t, spot)
+					sourcetest.Poll(t, spot)
 				}
 				if err := server.SetFault(fault); err != nil {
 					t.Fatal(err)
@@ -81,7 +82,7 @@ func TestFaultsOfTheContentLeaveTheNotice(t *testing.T) {
 			if err := server.SetFault(fault); err != nil {
 				t.Fatal(err)
 			}
-			if s := poll(t, newSpot(t, aws.Options{Endpoint: server.URL()}))[0]; !ok(s) {
+			if s := sourcetest.Poll(t, newSpot(t, aws.Options{Endpoint: server.URL()}))[0]; !ok(s) {
 				t.Errorf("sighting is %+v under %q", s, fault.Doc())
 			}
 		})
@@ -95,7 +96,7 @@ func TestADeniedInstanceIDIsNoticedWithinTenSeconds(t *testing.T) {
 			t.Parallel()
 			server := awstest.New(t)
 			spot := newSpot(t, aws.Options{Endpoint: server.URL()})
-			poll(t, spot)
+			sourcetest.Poll(t, spot)
 			if err := server.SetFault(awstest.NotFound); err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +120,7 @@ func TestABusyServiceIsAskedOnceAPoll(t *testing.T) {
 	t.Parallel()
 	server := awstest.New(t)
 	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	for _, fault := range []awstest.Fault{awstest.TooManyRequests, awstest.InternalError, awstest.Unavailable} {
 		if err := server.SetFault(fault); err != nil {
 			t.Fatal(err)
@@ -151,7 +152,7 @@ func TestAServiceThatFailedIsTrustedAnew(t *testing.T) {
 	t.Parallel()
 	server := awstest.New(t)
 	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	for _, fault := range []awstest.Fault{awstest.Unavailable, awstest.NotFound} {
 		if err := server.SetFault(fault); err != nil {
 			t.Fatal(err)
@@ -167,17 +168,17 @@ func TestAProofThatDoesNotFitIntoThePollComesWithTheNext(t *testing.T) {
 	server := awstest.New(t)
 	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
 	server.Interrupt("terminate", time.Now().Add(2*time.Minute))
-	poll(t, spot) // no 404 yet, so nothing to prove
+	sourcetest.Poll(t, spot) // no 404 yet, so nothing to prove
 	server.TakeBack()
 	server.ExpireTokens()
 	server.ResetRequests()
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	want := map[string]int{"GET " + awstest.NoticePath: 2, "PUT " + awstest.TokenPath: 1}
 	if diff := cmp.Diff(want, server.Requests()); diff != "" {
 		t.Errorf("the poll with a new token (-want +got):\n%s", diff)
 	}
 	server.ResetRequests()
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	want = map[string]int{"GET " + awstest.NoticePath: 1, "GET /latest/meta-data/instance-id": 1}
 	if diff := cmp.Diff(want, server.Requests()); diff != "" {
 		t.Errorf("the poll after (-want +got):\n%s", diff)

@@ -18,6 +18,7 @@ import (
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
 	"github.com/ebbtide/ebbtide/agent/metadata"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
 
 func newSpot(t *testing.T, o aws.Options) *aws.Spot {
@@ -28,16 +29,6 @@ func newSpot(t *testing.T, o aws.Options) *aws.Spot {
 	}
 	t.Cleanup(spot.Close)
 	return spot
-}
-
-// poll asks once and fails the test on an error.
-func poll(t *testing.T, spot *aws.Spot) []agent.Sighting {
-	t.Helper()
-	sightings, err := spot.Poll(t.Context())
-	if err != nil {
-		t.Fatalf("Poll: %v", err)
-	}
-	return sightings
 }
 
 func TestSpotReadsWhatTheCloudSays(t *testing.T) {
@@ -182,7 +173,7 @@ func TestSpotTakesTheCloudsClockFromTheSameReply(t *testing.T) {
 			server := awstest.New(t)
 			server.SetClockOffset(tc.offset)
 			server.Interrupt(tc.action, time.Now().Add(2*time.Minute))
-			s := poll(t, newSpot(t, aws.Options{Endpoint: server.URL()}))[0]
+			s := sourcetest.Poll(t, newSpot(t, aws.Options{Endpoint: server.URL()}))[0]
 
 			if off := time.Until(s.ServerTime) - tc.offset; off.Abs() > 10*time.Second {
 				t.Errorf("ServerTime %s is %s off the cloud's clock", s.ServerTime, off)
@@ -203,15 +194,15 @@ func TestSpotSeesANoticeComeAndGo(t *testing.T) {
 	t.Parallel()
 	server := awstest.New(t)
 	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
-	if got := poll(t, spot); len(got) != 0 {
+	if got := sourcetest.Poll(t, spot); len(got) != 0 {
 		t.Errorf("before the notice: %v", got)
 	}
 	server.Interrupt("terminate", time.Now().Add(time.Minute))
-	if got := poll(t, spot); len(got) != 1 {
+	if got := sourcetest.Poll(t, spot); len(got) != 1 {
 		t.Errorf("with the notice: %v", got)
 	}
 	server.TakeBack()
-	if got := poll(t, spot); len(got) != 0 {
+	if got := sourcetest.Poll(t, spot); len(got) != 0 {
 		t.Errorf("after the notice: %v", got)
 	}
 }
@@ -228,7 +219,7 @@ func TestSpotSendsLittle(t *testing.T) {
 			}
 			spot := newSpot(t, aws.Options{Endpoint: server.URL()})
 			for range polls {
-				poll(t, spot)
+				sourcetest.Poll(t, spot)
 				spot.Age(time.Second)
 			}
 			sent := 0
@@ -249,10 +240,10 @@ func TestSpotFetchesANewTokenInTheSamePoll(t *testing.T) {
 	t.Parallel()
 	server := awstest.New(t)
 	spot := newSpot(t, aws.Options{Endpoint: server.URL()})
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	server.ExpireTokens()
 	server.ResetRequests()
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	want := map[string]int{"GET " + awstest.NoticePath: 2, "PUT " + awstest.TokenPath: 1}
 	if diff := cmp.Diff(want, server.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
@@ -309,7 +300,7 @@ func TestSpotIgnoresTheEnvironment(t *testing.T) {
 	}
 
 	server.Interrupt("terminate", time.Now().Add(time.Minute))
-	if got := poll(t, newSpot(t, aws.Options{Endpoint: endpoint})); len(got) != 1 {
+	if got := sourcetest.Poll(t, newSpot(t, aws.Options{Endpoint: endpoint})); len(got) != 1 {
 		t.Errorf("Poll = %v, want the notice", got)
 	}
 }

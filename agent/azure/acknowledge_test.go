@@ -11,6 +11,7 @@ import (
 	"github.com/ebbtide/ebbtide/agent/azure/azuretest"
 	"github.com/ebbtide/ebbtide/agent/metadata"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
 
 func TestAnEventIsOnlyAcknowledgedWhenItIsOurs(t *testing.T) {
@@ -93,7 +94,7 @@ func TestAnAcknowledgedEventHasStarted(t *testing.T) {
 	if err := source.Acknowledge(t.Context(), "7"); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"7 started"}, ids(poll(t, source))); diff != "" {
+	if diff := cmp.Diff([]string{"7 started"}, ids(sourcetest.Poll(t, source))); diff != "" {
 		t.Errorf("sightings (-want +got):\n%s", diff)
 	}
 	if err := source.Acknowledge(t.Context(), "7"); !errors.Is(err, azure.ErrUnderWay) {

@@ -13,17 +13,8 @@ import (
 	"github.com/ebbtide/ebbtide/agent/azure"
 	"github.com/ebbtide/ebbtide/agent/azure/azuretest"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
-
-// poll asks as the agent does, and fails the test on an error.
-func poll(t *testing.T, source *azure.ScheduledEvents) []agent.Sighting {
-	t.Helper()
-	sightings, err := source.Poll(t.Context())
-	if err != nil {
-		t.Fatalf("Poll: %v", err)
-	}
-	return sightings
-}
 
 // ids are those of the events that are seen, with their states.
 func ids(sightings []agent.Sighting) []string {
@@ -39,7 +30,7 @@ func TestAnEventIsFollowedFromItsFirstSightToItsEnd(t *testing.T) {
 	server := azuretest.New(t, azuretest.Options{})
 	source := newSource(t, azure.Options{Endpoint: server.URL()})
 	tracker := agent.Tracker{Node: "node-1", BootID: "this-boot"}
-	observe := func() []agent.Notice { return tracker.Observe(source, poll(t, source), time.Now()) }
+	observe := func() []agent.Notice { return tracker.Observe(source, sourcetest.Poll(t, source), time.Now()) }
 	if open := observe(); len(open) > 0 {
 		t.Fatalf("before the event %+v is open", open)
 	}
@@ -74,7 +65,7 @@ func TestOnlyEventsOfThisMachineCount(t *testing.T) {
 			server.Schedule(azuretest.Event{ID: "ours", Type: "Freeze", Duration: -1})
 			server.Schedule(azuretest.Event{ID: "shared", Type: "Reboot", Resources: []string{"vmss_8", "VMSS_7"}})
 			server.Schedule(azuretest.Event{ID: "short", Type: "Freeze"})
-			if diff := cmp.Diff([]string{"ours scheduled", "shared scheduled"}, ids(poll(t, source))); diff != "" {
+			if diff := cmp.Diff([]string{"ours scheduled", "shared scheduled"}, ids(sourcetest.Poll(t, source))); diff != "" {
 				t.Errorf("sightings (-want +got):\n%s", diff)
 			}
 			asked := server.Requests()["GET "+azuretest.NamePath]
@@ -90,7 +81,7 @@ func TestASleepingServiceIsWokenInTheBackground(t *testing.T) {
 	server := azuretest.New(t, azuretest.Options{Asleep: time.Minute, KeepAlive: true})
 	source := newSource(t, azure.Options{Endpoint: server.URL(), Timeout: time.Second})
 	for range 2 {
-		if sightings := poll(t, source); len(sightings) > 0 {
+		if sightings := sourcetest.Poll(t, source); len(sightings) > 0 {
 			t.Fatalf("from a sleeping service came %+v", sightings)
 		}
 		source.Age(time.Second)
@@ -101,7 +92,7 @@ func TestASleepingServiceIsWokenInTheBackground(t *testing.T) {
 	server.WakeUp()
 	<-source.Answered()
 	server.Schedule(azuretest.Event{ID: "7", Type: "Preempt"}) // which that answer does not have
-	if diff := cmp.Diff([]string{"7 scheduled"}, ids(poll(t, source))); diff != "" {
+	if diff := cmp.Diff([]string{"7 scheduled"}, ids(sourcetest.Poll(t, source))); diff != "" {
 		t.Errorf("once it is awake (-want +got):\n%s", diff)
 	}
 }
@@ -112,7 +103,7 @@ func TestAnAnswerThatComesDuringAPollIsTaken(t *testing.T) {
 	source := newSource(t, azure.Options{Endpoint: server.URL()})
 	server.Schedule(azuretest.Event{ID: "7", Type: "Preempt"})
 	time.AfterFunc(200*time.Millisecond, server.WakeUp)
-	if diff := cmp.Diff([]string{"7 scheduled"}, ids(poll(t, source))); diff != "" {
+	if diff := cmp.Diff([]string{"7 scheduled"}, ids(sourcetest.Poll(t, source))); diff != "" {
 		t.Errorf("once it is awake (-want +got):\n%s", diff)
 	}
 	if asked := server.Requests()["GET "+azuretest.EventsPath]; asked != 1 {
@@ -124,14 +115,14 @@ func TestAServiceThatSleepsForeverIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	server := azuretest.New(t, azuretest.Options{Asleep: time.Hour})
 	source := newSource(t, azure.Options{Endpoint: server.URL(), Timeout: time.Second})
-	poll(t, source)
+	sourcetest.Poll(t, source)
 	source.Age(150 * time.Second)
 	const want = "not about scheduled events"
 	if sightings, err := source.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Fatalf("after two and a half minutes it says %+v, %v; want %q", sightings, err, want)
 	}
 	server.WakeUp()
-	poll(t, source)
+	sourcetest.Poll(t, source)
 }
 
 func TestASleepingServiceThatCannotBeReachedIsNoCalm(t *testing.T) {
@@ -141,7 +132,7 @@ func TestASleepingServiceThatCannotBeReachedIsNoCalm(t *testing.T) {
 			t.Parallel()
 			server := azuretest.New(t, azuretest.Options{Asleep: time.Hour})
 			source := newSource(t, azure.Options{Endpoint: server.URL(), Timeout: time.Second})
-			poll(t, source)
+			sourcetest.Poll(t, source)
 			if err := server.SetFault(fault); err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +158,7 @@ func TestTheTimeToWakeUpBeginsWhenTheServiceIsThere(t *testing.T) {
 	if err := server.ClearFault(); err != nil {
 		t.Fatal(err)
 	}
-	if sightings := poll(t, source); len(sightings) > 0 {
+	if sightings := sourcetest.Poll(t, source); len(sightings) > 0 {
 		t.Errorf("from a sleeping service came %+v", sightings)
 	}
 }
@@ -176,15 +167,15 @@ func TestAServiceThatWasNotAskedForADayIsWokenAgain(t *testing.T) {
 	t.Parallel()
 	server := azuretest.New(t, azuretest.Options{})
 	source := newSource(t, azure.Options{Endpoint: server.URL(), Timeout: time.Second})
-	poll(t, source)
+	sourcetest.Poll(t, source)
 	source.Age(24 * time.Hour)
 	server.FallAsleep(time.Hour)
-	if sightings := poll(t, source); len(sightings) > 0 {
+	if sightings := sourcetest.Poll(t, source); len(sightings) > 0 {
 		t.Errorf("from a sleeping service came %+v", sightings)
 	}
 	// Sooner, silence is a fault.
 	server.WakeUp()
-	poll(t, source)
+	sourcetest.Poll(t, source)
 	server.FallAsleep(time.Hour)
 	if sightings, err := source.Poll(t.Context()); err == nil {
 		t.Errorf("from a service that is known to be awake came %+v", sightings)
@@ -222,7 +213,7 @@ func TestARefusalNamesItsLikelyCauseAndIsNotAnswered(t *testing.T) {
 			t.Parallel()
 			server := azuretest.New(t, azuretest.Options{})
 			source := newSource(t, azure.Options{Endpoint: server.URL(), Timeout: time.Second})
-			poll(t, source)
+			sourcetest.Poll(t, source)
 			if err := server.SetFault(tc.fault); err != nil {
 				t.Fatal(err)
 			}
@@ -277,7 +268,7 @@ func TestAnIdleSourceAsksOnceAPoll(t *testing.T) {
 	source := newSource(t, azure.Options{Endpoint: server.URL()})
 	const polls = 50
 	for range polls {
-		poll(t, source)
+		sourcetest.Poll(t, source)
 		source.Age(source.Pace().Every)
 	}
 	want := map[string]int{

@@ -11,22 +11,13 @@ import (
 	"github.com/ebbtide/ebbtide/agent/gcp"
 	"github.com/ebbtide/ebbtide/agent/gcp/gcptest"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
-
-// poll asks once and fails the test on an error.
-func poll(t *testing.T, s agent.Source) []agent.Sighting {
-	t.Helper()
-	sightings, err := s.Poll(t.Context())
-	if err != nil {
-		t.Fatalf("Poll: %v", err)
-	}
-	return sightings
-}
 
 // one polls and wants one notice.
 func one(t *testing.T, s agent.Source) agent.Sighting {
 	t.Helper()
-	sightings := poll(t, s)
+	sightings := sourcetest.Poll(t, s)
 	if len(sightings) != 1 {
 		t.Fatalf("sightings are %+v, want one", sightings)
 	}
@@ -36,7 +27,7 @@ func one(t *testing.T, s agent.Source) agent.Sighting {
 // none polls and wants no notice.
 func none(t *testing.T, s agent.Source) {
 	t.Helper()
-	if sightings := poll(t, s); len(sightings) > 0 {
+	if sightings := sourcetest.Poll(t, s); len(sightings) > 0 {
 		t.Fatalf("sightings are %+v, want none", sightings)
 	}
 }

@@ -3,10 +3,9 @@ package stamp_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 )
 
-// nowhere is a port of this machine at which nothing listens.
-const nowhere = "http://127.0.0.1:9"
+const nowhere = sourcetest.Nowhere
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { sourcetest.Main(m, nil) }

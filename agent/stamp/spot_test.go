@@ -14,21 +14,12 @@ import (
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/metadata"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 	"github.com/ebbtide/ebbtide/agent/stamp"
 	"github.com/ebbtide/ebbtide/agent/stamp/stamptest"
 )
 
 const itemNotice = "spot/termination-time"
-
-// poll asks once and fails the test on an error.
-func poll(t *testing.T, spot *stamp.Spot) []agent.Sighting {
-	t.Helper()
-	sightings, err := spot.Poll(t.Context())
-	if err != nil {
-		t.Fatalf("Poll: %v", err)
-	}
-	return sightings
-}
 
 // checkReadError wants a *ReadError of one line that holds want.
 func checkReadError(t *testing.T, err error, want string) {
@@ -227,7 +218,7 @@ func TestARefusedTokenIsReplacedInTheSamePoll(t *testing.T) {
 			t.Parallel()
 			server, spot := brands[0].start(t, stamptest.Options{})
 			if tc.warm {
-				poll(t, spot)
+				sourcetest.Poll(t, spot)
 			}
 			server.ResetRequests()
 			if err := tc.happens(server); err != nil {
@@ -270,13 +261,13 @@ func TestATokenThatEndsInAnotherWayCostsOnePoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(spot.Close)
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	valid = "another"
 	spot.Age(time.Minute)
 	if _, err := spot.Poll(t.Context()); err == nil {
 		t.Error("it is calm about what it cannot see")
 	}
-	poll(t, spot)
+	sourcetest.Poll(t, spot)
 	if issued != 2 {
 		t.Errorf("%d tokens were issued, want 2", issued)
 	}

@@ -1,7 +1,6 @@
 package awstest
 
 import (
-	"io"
 	"net/http"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 
 // routes are what this fake can be told besides what every fake can.
 func (s *Server) routes() []metadatatest.Route {
-	return []metadatatest.Route{
+	return append([]metadatatest.Route{
 		{
 			Pattern: "POST /interrupt", Usage: "POST   /interrupt?action=terminate&notice=2m&after=0s",
 			Doc: "a notice", Do: s.controlInterrupt,
@@ -23,21 +22,7 @@ func (s *Server) routes() []metadatatest.Route {
 			Pattern: "POST /expire-tokens", Doc: "void every token",
 			Do: func(*http.Request) error { s.ExpireTokens(); return nil },
 		},
-		{
-			Pattern: "PUT /item/{path...}", Usage: "PUT    /item/PATH", Doc: "set an item below meta-data/ to the body",
-			Do: func(r *http.Request) error {
-				body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-				if err == nil {
-					s.SetItem(r.PathValue("path"), string(body))
-				}
-				return err
-			},
-		},
-		{
-			Pattern: "DELETE /item/{path...}", Usage: "DELETE /item/PATH", Doc: "remove it",
-			Do: func(r *http.Request) error { s.RemoveItem(r.PathValue("path")); return nil },
-		},
-	}
+	}, metadatatest.TreeRoutes("item", "set an item below meta-data/ to the body", s.SetItem, s.RemoveItem)...)
 }
 
 // ControlHelp lists what Control answers.

@@ -40,7 +40,7 @@ func TestControlDoesWhatTheMethodsDo(t *testing.T) {
 	if got := do("POST", "/interrupt?action=stop&notice=40s&after=10s", ""); !got.NoticeReadableAt.IsZero() {
 		t.Errorf("the notice is readable at once: %+v", got)
 	}
-	clock.advance(10 * time.Second)
+	clock.Advance(10 * time.Second)
 	if r := get(t, s, "spot/instance-action"); r.body != `{"action": "stop", "time": "2026-11-22T11:59:20Z"}` {
 		t.Errorf("the notice reads %q", r.body)
 	}

@@ -113,11 +113,8 @@ func Faults() []Fault {
 	return faults
 }
 
-// ParseFault is the fault of that name. The error lists the names there are.
-func ParseFault(name string) (Fault, error) {
-	f, err := definitions.Parse(name)
-	return Fault(f), err
-}
+// Definitions are the faults as the frame of the fakes knows them.
+func Definitions() metadatatest.Definitions { return definitions }
 
 func (f Fault) definition() metadatatest.Definition {
 	row, _ := definitions.Find(metadatatest.Fault(f))

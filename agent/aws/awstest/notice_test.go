@@ -78,13 +78,13 @@ func TestANoticeComesAndGoesByScript(t *testing.T) {
 	s.InterruptAfter(30*time.Second, "terminate", 2*time.Minute)
 	s.TakeBackAfter(40 * time.Second)
 	want("at first", 404, never, never)
-	clock.advance(29 * time.Second)
+	clock.Advance(29 * time.Second)
 	want("a second before", 404, never, never)
-	clock.advance(3 * time.Second)
+	clock.Advance(3 * time.Second)
 	want("when it is there", 200, appears, noon.Add(32*time.Second))
-	clock.advance(7 * time.Second)
+	clock.Advance(7 * time.Second)
 	want("a second before it goes", 200, appears, noon.Add(32*time.Second))
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	want("when it went", 404, never, noon.Add(32*time.Second))
 
 	s.Interrupt("stop", noon)
@@ -103,7 +103,7 @@ func TestAFaultDelaysWhenANoticeIsReadable(t *testing.T) {
 	if got := s.NoticeReadableAt(); !got.IsZero() {
 		t.Errorf("readable since %s under a fault that blinds", got)
 	}
-	clock.advance(5 * time.Second)
+	clock.Advance(5 * time.Second)
 	if err := s.ClearFault(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestAFaultDelaysWhenANoticeIsReadable(t *testing.T) {
 	if got := s.NoticeReadableAt(); !got.Equal(cleared) {
 		t.Errorf("readable since %s, want the end of the fault", got)
 	}
-	clock.advance(5 * time.Second)
+	clock.Advance(5 * time.Second)
 	if err := s.SetFault(NoTime); err != nil {
 		t.Fatal(err)
 	}

@@ -6,40 +6,23 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// clock is this machine's clock as a Server under test sees it.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // noon is when the clock of a test starts.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-func newWithClock(t *testing.T) (*Server, *clock) {
+func newWithClock(t *testing.T) (*Server, *metadatatest.Clock) {
 	t.Helper()
-	c := &clock{now: noon}
+	c := metadatatest.NewClock(noon)
 	s, err := start(Options{}, c.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -163,9 +146,9 @@ func TestItemsNeedATokenThatIsAlive(t *testing.T) {
 	want("without a token", "", 401)
 	want("with a token made up", "bogus", 401)
 	want("with a token", short, 200)
-	clock.advance(9 * time.Second)
+	clock.Advance(9 * time.Second)
 	want("a second before the end", short, 200)
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	want("at the end", short, 401)
 	want("with a token that lives longer", long, 200)
 	s.ExpireTokens()
@@ -294,7 +277,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	key := token(t, s, 600)
 	for range 3 {
 		must(t, s, http.MethodGet, NoticePath, tokenHeader, key)
-		clock.advance(time.Second)
+		clock.Advance(time.Second)
 	}
 	want := map[string]int{"PUT " + TokenPath: 1, "GET " + NoticePath: 3}
 	if diff := cmp.Diff(want, s.Requests()); diff != "" {

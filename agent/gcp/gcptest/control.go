@@ -2,7 +2,6 @@ package gcptest
 
 import (
 	"cmp"
-	"io"
 	"net/http"
 	"time"
 
@@ -23,7 +22,7 @@ func (s *Server) routes() []metadatatest.Route {
 			return do(r, after)
 		}
 	}
-	return []metadatatest.Route{
+	return append([]metadatatest.Route{
 		{
 			Pattern: "POST /preempt", Usage: "POST   /preempt?after=0s", Doc: "a preemption",
 			Do: delayed(func(_ *http.Request, after time.Duration) error { s.Preempt(after); return nil }),
@@ -48,21 +47,7 @@ func (s *Server) routes() []metadatatest.Route {
 			}),
 		},
 		{Pattern: "POST /unplan", Doc: "none", Do: end(func() { s.Unplan() })},
-		{
-			Pattern: "PUT /key/{path...}", Usage: "PUT    /key/PATH", Doc: "set a key below instance/ to the body",
-			Do: func(r *http.Request) error {
-				body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-				if err == nil {
-					s.SetKey(r.PathValue("path"), string(body))
-				}
-				return err
-			},
-		},
-		{
-			Pattern: "DELETE /key/{path...}", Usage: "DELETE /key/PATH", Doc: "remove it",
-			Do: func(r *http.Request) error { s.RemoveKey(r.PathValue("path")); return nil },
-		},
-	}
+	}, metadatatest.TreeRoutes("key", "set a key below instance/ to the body", s.SetKey, s.RemoveKey)...)
 }
 
 // ControlHelp lists what Control answers.

@@ -51,6 +51,27 @@ type Route struct {
 	Do func(r *http.Request) error
 }
 
+// TreeRoutes are the two by which a fake's tree is changed: set gets the body of a PUT
+// of /noun/PATH, which doc describes, and remove what a DELETE of it names.
+func TreeRoutes(noun, doc string, set func(path, content string), remove func(path string)) []Route {
+	return []Route{
+		{
+			Pattern: "PUT /" + noun + "/{path...}", Usage: "PUT    /" + noun + "/PATH", Doc: doc,
+			Do: func(r *http.Request) error {
+				body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+				if err == nil {
+					set(r.PathValue("path"), string(body))
+				}
+				return err
+			},
+		},
+		{
+			Pattern: "DELETE /" + noun + "/{path...}", Usage: "DELETE /" + noun + "/PATH", Doc: "remove it",
+			Do: func(r *http.Request) error { remove(r.PathValue("path")); return nil },
+		},
+	}
+}
+
 // routes are what every fake can be told.
 func (s *Server) routes() []Route {
 	return []Route{

@@ -35,7 +35,7 @@ func (c *cloud) control(t *testing.T, request string) (int, string) {
 
 func TestControlDoesWhatTheMethodsAndTheRoutesDo(t *testing.T) {
 	t.Parallel()
-	clock := &clock{now: noon}
+	clock := NewClock(noon)
 	c := newCloud(t, Options{Now: clock.Now})
 	do := func(request string) (status Status) {
 		t.Helper()
@@ -51,7 +51,7 @@ func TestControlDoesWhatTheMethodsAndTheRoutesDo(t *testing.T) {
 	if got := do("PUT /fault/forbidden"); got.Fault != Forbidden || got.Effect != Blinds || !got.NoticeReadableAt.IsZero() {
 		t.Errorf("status under a fault: %+v", got)
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	if got := do("DELETE /fault"); got.Fault != "" || !got.NoticeReadableAt.Equal(noon.Add(time.Second)) || got.Endpoint != c.URL() {
 		t.Errorf("status after the fault: %+v", got)
 	}

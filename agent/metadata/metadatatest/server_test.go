@@ -16,24 +16,6 @@ import (
 // noon is when the clock of a test starts.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// clock is this machine's clock as a Server under test sees it.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // The paths of the cloud of these tests.
 const (
 	itemPath   = "/item"
@@ -130,7 +112,7 @@ func (c *cloud) must(t *testing.T, path string) response {
 
 func TestACloudSpeaksForItselfWithItsOwnClock(t *testing.T) {
 	t.Parallel()
-	clock := &clock{now: noon}
+	clock := NewClock(noon)
 	c := newCloud(t, Options{Now: clock.Now})
 	c.SetClockOffset(-90 * time.Second)
 	if r := c.must(t, itemPath); r.body != "at 11:58:30" || r.date != "Sun, 22 Nov 2026 11:58:30 GMT" {
@@ -140,7 +122,7 @@ func TestACloudSpeaksForItselfWithItsOwnClock(t *testing.T) {
 
 func TestSeveralNoticesStandSideBySide(t *testing.T) {
 	t.Parallel()
-	clock := &clock{now: noon}
+	clock := NewClock(noon)
 	c := newCloud(t, Options{Now: clock.Now})
 	says := func(when, want string) {
 		t.Helper()
@@ -154,19 +136,19 @@ func TestSeveralNoticesStandSideBySide(t *testing.T) {
 	if at := c.NoticeReadableAt(); !at.IsZero() {
 		t.Errorf("the second is readable since %s, before its time", at)
 	}
-	clock.advance(10 * time.Second)
+	clock.Advance(10 * time.Second)
 	says("when the second appears", "AB")
 	if at := c.NoticeReadAt(); !at.Equal(noon.Add(10 * time.Second)) {
 		t.Errorf("the second was first read at %s", at)
 	}
 	c.Announce(Notice{Name: "a", Content: "C"})
 	says("when the first was replaced", "BC")
-	clock.advance(10 * time.Second)
+	clock.Advance(10 * time.Second)
 	says("when the second has vanished", "C")
 	c.WithdrawAfter("a", time.Second)
 	c.WithdrawAfter("nothing", time.Second)
 	says("before the first goes", "C")
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	says("when it has gone", "")
 	c.Withdraw("a")
 	if at := c.NoticeReadAt(); !at.IsZero() {
@@ -281,10 +263,10 @@ func TestAClientThatHangsUpIsHeldNoLonger(t *testing.T) {
 
 func TestTheLogTellsWhatWasAskedAndAnswered(t *testing.T) {
 	t.Parallel()
-	clock := &clock{now: noon}
+	clock := NewClock(noon)
 	c := newCloud(t, Options{Now: clock.Now})
 	c.must(t, itemPath+"?a=1")
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	if err := c.SetFault(Unavailable); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,28 +16,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// clock is this machine's clock as a Server under test sees it.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // begin starts a fake of cloud at noon.
-func begin(t *testing.T, cloud Cloud) (*Server, *clock) {
+func begin(t *testing.T, cloud Cloud) (*Server, *metadatatest.Clock) {
 	t.Helper()
-	c := &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	c := metadatatest.NewClock(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 	s, err := Start(Options{Cloud: cloud, now: c.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +99,7 @@ func TestItemsNeedATokenThatIsAlive(t *testing.T) {
 	check("without a token", "", 401)
 	check("with a word", "token", 401)
 	check("with a token", key, 200)
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	check("after its time", key, 401)
 	key = token(t, s)
 	s.ExpireTokens()
@@ -150,12 +131,12 @@ func TestANoticeComesAndGoesInTheWordsOfItsCloud(t *testing.T) {
 			read("without a notice", 404, "")
 			s.InterruptAfter(10*time.Second, 0)
 			read("before it", 404, "")
-			clock.advance(10 * time.Second)
+			clock.Advance(10 * time.Second)
 			read("with it", 200, want)
 			s.SetClockOffset(-time.Second)
 			read("by a clock that is slow", 200, strings.Replace(want, ":10", ":09", 1))
 			s.TakeBackAfter(time.Second)
-			clock.advance(time.Second)
+			clock.Advance(time.Second)
 			read("after it", 404, "")
 			s.Interrupt(clock.Now())
 			s.TakeBack()
@@ -232,7 +213,7 @@ func TestControlDoesWhatTheMethodsDo(t *testing.T) {
 	if got := do("POST", "/interrupt?notice=40s&after=10s", ""); !got.NoticeReadableAt.IsZero() {
 		t.Errorf("the notice is readable at once: %+v", got)
 	}
-	clock.advance(10 * time.Second)
+	clock.Advance(10 * time.Second)
 	read("in its time", "2026-11-22 20:00:50")
 	do("POST", "/take-back", "")
 	read("taken back", "404")

@@ -3,11 +3,7 @@
 package main
 
 import (
-	"context"
 	"flag"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent/azure/azuretest"
@@ -28,25 +24,20 @@ While it runs, change the weather:
     curl http://127.0.0.1:1339/
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := fake.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { fake.Main() }
 
 var fake = program.Program{
 	Name: "fakeimds", Usage: usage, Faults: azuretest.Faults(), Control: azuretest.ControlHelp, Flags: flags,
 }
 
 // flags adds what is Azure's own.
-func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
+func flags(flags *flag.FlagSet) program.Own {
 	machine := flags.String("machine", azuretest.Machine, "`name` of the machine")
 	asleep := flags.Duration("asleep", 0, "how long the first answer takes")
 	event := flags.String("event", "Preempt", "what is scheduled: Preempt, Terminate, Reboot, Redeploy or Freeze")
 	after := flags.Duration("event-after", -1, "let an event come after this `duration`; without it none comes")
 	notice := flags.Duration("notice", 30*time.Second, "how long before its moment the event comes")
-	return func(l program.Listen) (program.Service, error) {
+	return program.Own{Start: func(l program.Listen) (program.Service, error) {
 		s, err := azuretest.Start(azuretest.Options{
 			Listen: l.Address, KeepAlive: l.KeepAlive, Trace: l.Trace, Machine: *machine, Asleep: *asleep,
 		})
@@ -59,5 +50,5 @@ func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
 			})
 		}
 		return s, nil
-	}
+	}}
 }

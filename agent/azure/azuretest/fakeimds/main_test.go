@@ -45,11 +45,11 @@ func TestTheFlagsScheduleAnEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			set := flag.NewFlagSet("", flag.ContinueOnError)
-			start := flags(set)
+			own := flags(set)
 			if err := set.Parse(tc.args); err != nil {
 				t.Fatal(err)
 			}
-			service, err := start(program.Listen{})
+			service, err := own.Start(program.Listen{})
 			if err != nil {
 				t.Fatal(err)
 			}

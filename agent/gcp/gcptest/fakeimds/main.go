@@ -3,12 +3,8 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent/gcp/gcptest"
@@ -29,24 +25,19 @@ While it runs, change the weather:
     curl http://127.0.0.1:1339/
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := fake.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { fake.Main() }
 
 var fake = program.Program{
 	Name: "fakeimds", Usage: usage, Faults: gcptest.Faults(), Control: gcptest.ControlHelp, Flags: flags,
 }
 
 // flags adds what is Google's own.
-func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
+func flags(flags *flag.FlagSet) program.Own {
 	preempt := flags.Duration("preempt-after", -1, "let a preemption begin after this `duration`; without it none does")
 	extended := flags.Duration("extended-notice", 0, "what the scheduling options say of an extended notice; nothing when 0")
 	maintain := flags.Duration("maintain-after", -1, "announce host maintenance after this `duration`; without it there is none")
 	action := flags.String("action", "TERMINATE", "what host maintenance does: TERMINATE or MIGRATE")
-	return func(l program.Listen) (program.Service, error) {
+	return program.Own{Start: func(l program.Listen) (program.Service, error) {
 		s, err := gcptest.Start(gcptest.Options{Listen: l.Address, KeepAlive: l.KeepAlive, Trace: l.Trace})
 		if err != nil {
 			return nil, err
@@ -62,5 +53,5 @@ func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
 			s.Maintain(*maintain, *action)
 		}
 		return s, nil
-	}
+	}}
 }

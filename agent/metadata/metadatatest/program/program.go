@@ -12,7 +12,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
@@ -25,8 +28,19 @@ type Service interface {
 	Close()
 	SetClockOffset(offset time.Duration)
 	SetFault(f metadatatest.Fault) error
+	Fault() metadatatest.Fault
+	ClearFault() error
 	Status() metadatatest.Status
 	Control() http.Handler
+}
+
+// Own is what a fake has beside the flags of all.
+type Own struct {
+	// Check returns what is wrong with the fake's own flags, one line for each mistake;
+	// nil where nothing can be.
+	Check func() error
+	// Start starts the fake. Its error goes to the user.
+	Start func(Listen) (Service, error)
 }
 
 // Program is a fake as a program. All fields are needed.
@@ -37,9 +51,8 @@ type Program struct {
 	// answers.
 	Faults  metadatatest.Definitions
 	Control string
-	// Flags adds the fake's own flags, and returns what starts it once they were
-	// read. Its error goes to the user.
-	Flags func(flags *flag.FlagSet) (start func(Listen) (Service, error))
+	// Flags adds the fake's own flags, and returns what is done once they were read.
+	Flags func(flags *flag.FlagSet) Own
 }
 
 // Listen is how a fake is to listen.
@@ -54,8 +67,18 @@ type options struct {
 	control          string
 	allowNonLoopback bool
 	clockOffset      time.Duration
-	fault            metadatatest.Fault
-	start            func(Listen) (Service, error)
+	fault            metadatatest.Definition
+	faultFor         time.Duration
+	own              Own
+}
+
+// Main is the main of a fake's program: it runs until it is interrupted or terminated,
+// and ends the process.
+func (p Program) Main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := p.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // Run is the program until ctx ends: 0 then, 1 when it could not serve, 2 for a
@@ -89,8 +112,9 @@ func (p Program) parse(args []string, stdout io.Writer) (options, error) {
 	flags.BoolVar(&o.allowNonLoopback, "allow-non-loopback", false, "allow addresses that other machines or network namespaces can reach")
 	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "how far the cloud's clock is ahead of this one")
 	flags.StringVar(&fault, "fault", "", "begin with the fault of this `name`; see below")
+	flags.DurationVar(&o.faultFor, "fault-for", 0, "end the fault after this `duration`; never when 0")
 	flags.BoolVar(&o.listen.KeepAlive, "keep-alive", false, "serve more than one request on a connection")
-	o.start = p.Flags(flags)
+	o.own = p.Flags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			p.help(flags, stdout)
@@ -107,10 +131,17 @@ func (p Program) check(o *options, rest []string, fault string) error {
 		wrong = append(wrong, fmt.Errorf("unexpected argument %q", rest[0]))
 	}
 	if fault != "" {
-		var err error
-		if o.fault, err = p.Faults.Parse(fault); err != nil {
+		name, err := p.Faults.Parse(fault)
+		if err != nil {
 			wrong = append(wrong, fmt.Errorf("--fault: %w", err))
 		}
+		o.fault, _ = p.Faults.Find(name)
+	}
+	switch {
+	case o.faultFor < 0:
+		wrong = append(wrong, fmt.Errorf("--fault-for: %s is negative", o.faultFor))
+	case o.faultFor > 0 && fault == "":
+		wrong = append(wrong, errors.New("--fault-for: there is no --fault"))
 	}
 	if err := checkAddress(o.listen.Address, o.allowNonLoopback); err != nil {
 		wrong = append(wrong, fmt.Errorf("--listen: %w", err))
@@ -119,6 +150,9 @@ func (p Program) check(o *options, rest []string, fault string) error {
 		if err := checkAddress(o.control, o.allowNonLoopback); err != nil {
 			wrong = append(wrong, fmt.Errorf("--control: %w", err))
 		}
+	}
+	if o.own.Check != nil {
+		wrong = append(wrong, o.own.Check())
 	}
 	return errors.Join(wrong...)
 }

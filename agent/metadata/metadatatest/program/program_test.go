@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -20,6 +21,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// theNotice is what the word tells of.
+const theNotice = "notice"
+
 // echo is the smallest fake that there can be: it answers with one word.
 type echo struct {
 	*metadatatest.Server
@@ -28,7 +32,7 @@ type echo struct {
 
 func (e *echo) Answer(metadatatest.Ask) metadatatest.Reply {
 	answer := metadatatest.Text(e.word)
-	answer.Role = metadatatest.NoticeRole
+	answer.Role, answer.Tells = metadatatest.NoticeRole, []string{theNotice}
 	return answer
 }
 
@@ -40,9 +44,15 @@ func (e *echo) Control() http.Handler { return e.Server.Control() }
 
 var fake = Program{
 	Name: "fake", Usage: "fake serves a word.\n", Faults: metadatatest.Common(), Control: metadatatest.ControlHelp(),
-	Flags: func(flags *flag.FlagSet) func(Listen) (Service, error) {
+	Flags: func(flags *flag.FlagSet) Own {
 		word := flags.String("word", "", "the word that is answered")
-		return func(l Listen) (Service, error) {
+		check := func() error {
+			if strings.Contains(*word, " ") {
+				return fmt.Errorf("--word: %q are several", *word)
+			}
+			return nil
+		}
+		return Own{Check: check, Start: func(l Listen) (Service, error) {
 			if *word == "" {
 				return nil, errors.New("--word: there is none")
 			}
@@ -54,8 +64,9 @@ var fake = Program{
 			if err != nil {
 				return nil, err
 			}
+			e.Announce(metadatatest.Notice{Name: theNotice})
 			return e, nil
-		}
+		}}
 	},
 }
 
@@ -72,7 +83,11 @@ func TestAWrongCommandLineIsExplained(t *testing.T) {
 		"a fault that does not exist":     {[]string{"--fault", "gremlins"}, []string{"--fault", "gremlins", "html-page"}},
 		"a flag that does not exist":      {[]string{"--words"}, []string{"-words"}},
 		"an argument":                     {[]string{"now"}, []string{`"now"`}},
-		"several mistakes, each reported": {[]string{"--listen", "x", "--fault", "y", "z"}, []string{"--listen", "--fault", `"z"`}},
+		"an address of all, unnamed":      {[]string{"--listen", ":1338"}, []string{"--listen", "--allow-non-loopback"}},
+		"a length of no fault":            {[]string{"--fault-for", "2m"}, []string{"--fault-for", "--fault"}},
+		"a negative length of a fault":    {[]string{"--fault", "html-page", "--fault-for", "-2m"}, []string{"--fault-for", "-2m"}},
+		"a mistake in the fake's own":     {[]string{"--word", "a b"}, []string{"--word", "several"}},
+		"several mistakes, each reported": {[]string{"--listen", "x", "--fault", "y", "--word", "a b", "z"}, []string{"--listen", "--fault", "--word", `"z"`}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +156,7 @@ func TestTheProgramServesUntilItIsInterrupted(t *testing.T) {
 	code := make(chan int, 1)
 	go func() {
 		code <- fake.Run(ctx, []string{
-			"--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--word", "calm", "--clock-offset", "1h", "--fault", "unavailable",
+			"--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--word", "calm", "--clock-offset", "1h", "--fault", "unavailable", "--fault-for", "1s",
 		}, stdout, stderr)
 	}()
 	service := stdout.wait(t, `metadata service at (http://\S+)`)
@@ -149,6 +164,7 @@ func TestTheProgramServesUntilItIsInterrupted(t *testing.T) {
 	if body, _ := fetch(t, http.MethodGet, service+"/word"); body != "Service Unavailable" {
 		t.Errorf("under the fault it answers %q", body)
 	}
+	stdout.wait(t, "Fault unavailable is over")
 	fetch(t, http.MethodDelete, control+"/fault")
 	for range 3 {
 		body, date := fetch(t, http.MethodGet, service+"/word")
@@ -165,7 +181,7 @@ func TestTheProgramServesUntilItIsInterrupted(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the program did not end")
 	}
-	stdout.wait(t, `Requests \(at most 4 in any ten seconds\):\n +4  GET /word\n`)
+	stdout.wait(t, `Requests \(at most 4 in any ten seconds\):\n +4  GET /word\nThe notice was first read at`)
 	if got := strings.Count(stdout.text, "/word: 200\n"); got != 1 {
 		t.Errorf("three requests with the same answer made %d lines, want 1:\n%s", got, stdout.text)
 	}

@@ -18,7 +18,7 @@ import (
 func serve(ctx context.Context, o options, stdout io.Writer) error {
 	log := &trace{w: stdout, last: map[string]int{}}
 	o.listen.Trace = log.request
-	service, err := o.start(o.listen)
+	service, err := o.own.Start(o.listen)
 	if err != nil {
 		return err
 	}
@@ -33,13 +33,40 @@ func serve(ctx context.Context, o options, stdout io.Writer) error {
 		log.printf("Serving the control endpoint at http://%s", address)
 	}
 	service.SetClockOffset(o.clockOffset)
-	if o.fault != "" {
-		if err := service.SetFault(o.fault); err != nil {
-			return err
+	if err := hold(ctx, service, o, log); err != nil {
+		return err
+	}
+	summarise(stdout, service.Status())
+	return nil
+}
+
+// hold keeps the fault of the command line for as long as asked, and returns when ctx
+// ends.
+func hold(ctx context.Context, service Service, o options, log *trace) error {
+	name := o.fault.Fault
+	if name == "" {
+		<-ctx.Done()
+		return nil
+	}
+	if err := service.SetFault(name); err != nil {
+		return err
+	}
+	log.printf("Fault %s: %s", name, o.fault.Doc)
+	if o.faultFor > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(o.faultFor):
+		}
+		// The control endpoint may have put another fault in its place.
+		if service.Fault() == name {
+			if err := service.ClearFault(); err != nil {
+				return err
+			}
+			log.printf("Fault %s is over", name)
 		}
 	}
 	<-ctx.Done()
-	summarise(stdout, service.Status())
 	return nil
 }
 

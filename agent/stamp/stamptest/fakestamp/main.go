@@ -3,11 +3,7 @@
 package main
 
 import (
-	"context"
 	"flag"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest/program"
 	"github.com/ebbtide/ebbtide/agent/stamp/stamptest"
@@ -30,24 +26,19 @@ Faults of tokens are Alibaba Cloud's alone, and on Tencent Cloud an empty body
 blinds.
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := fake.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { fake.Main() }
 
 var fake = program.Program{
 	Name: "fakestamp", Usage: usage, Faults: stamptest.Faults(stamptest.Alibaba), Control: stamptest.ControlHelp, Flags: flags,
 }
 
 // flags adds what is the two clouds' own.
-func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
+func flags(flags *flag.FlagSet) program.Own {
 	cloud := flags.String("cloud", string(stamptest.Alibaba), "whose service it is: alibaba or tencent")
 	after := flags.Duration("interrupt-after", -1, "let a notice come after this `duration`; without it none comes")
 	notice := flags.Duration("notice", 0, "how long before the termination the notice comes; 0 is what the cloud documents")
 	takeBack := flags.Duration("take-back-after", 0, "let the notice vanish this `duration` after it came; 0 lets it stay")
-	return func(l program.Listen) (program.Service, error) {
+	return program.Own{Start: func(l program.Listen) (program.Service, error) {
 		s, err := stamptest.Start(stamptest.Options{
 			Cloud: stamptest.Cloud(*cloud), Listen: l.Address, KeepAlive: l.KeepAlive, Trace: l.Trace,
 		})
@@ -61,5 +52,5 @@ func flags(flags *flag.FlagSet) func(program.Listen) (program.Service, error) {
 			}
 		}
 		return s, nil
-	}
+	}}
 }

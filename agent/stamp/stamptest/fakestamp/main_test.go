@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest/program"
+	"github.com/ebbtide/ebbtide/agent/sourcetest"
 	"github.com/ebbtide/ebbtide/agent/stamp"
 )
 
@@ -67,11 +68,11 @@ func TestTheFlagsAnnounceATermination(t *testing.T) {
 func poll(t *testing.T, source func(stamp.Options) (*stamp.Spot, error), args []string) []agent.Sighting {
 	t.Helper()
 	set := flag.NewFlagSet("", flag.ContinueOnError)
-	start := flags(set)
+	own := flags(set)
 	if err := set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	service, err := start(program.Listen{})
+	service, err := own.Start(program.Listen{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +82,7 @@ func poll(t *testing.T, source func(stamp.Options) (*stamp.Spot, error), args []
 		t.Fatal(err)
 	}
 	t.Cleanup(spot.Close)
-	sightings, err := spot.Poll(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sightings
+	return sourcetest.Poll(t, spot)
 }
 
 func TestAnotherCloudIsRefused(t *testing.T) {

@@ -70,11 +70,20 @@ type Sighting struct {
 	// At is the moment the cloud names; zero when it names none or one that
 	// cannot be read. An unreadable moment still makes a sighting.
 	At time.Time
+	// AtKind says what At is; empty means Exact. A moment that the source reckoned
+	// by itself, from when a key changed, is Estimated.
+	AtKind DeadlineKind
 	// ServerTime is the Date header of the same reply, so that a wrong local
 	// clock cannot shift At; zero when the reply had none.
 	ServerTime time.Time
 	// Nominal is the length of notice that the cloud documents for this kind.
 	Nominal time.Duration
+	// Emitted is when the cloud gave an advice, by its own clock; zero where it
+	// does not say.
+	Emitted time.Time
+	// Lasts is how long the machine is frozen; zero where the cloud does not say, or
+	// it is no freeze.
+	Lasts time.Duration
 	// Raw is the reply as it came, cut to MaxRaw bytes.
 	Raw string
 }

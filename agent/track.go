@@ -22,6 +22,11 @@ type Notice struct {
 	Deadline     time.Time    `json:"deadline,omitzero"`
 	DeadlineKind DeadlineKind `json:"deadlineKind"`
 	FirstSeen    time.Time    `json:"firstSeen"`
+	// Emitted is when the cloud gave an advice, on our clock; FirstSeen where it did
+	// not say.
+	Emitted time.Time `json:"emitted,omitzero"`
+	// Lasts is how long a freeze takes; zero where that is not known, or it is none.
+	Lasts time.Duration `json:"lasts,omitempty"`
 	// Raw is what the cloud said, cut to MaxRaw bytes.
 	Raw string `json:"raw,omitempty"`
 }

@@ -13,7 +13,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/agent"
-	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/drill"
 	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/cmd/internal/process"
@@ -77,13 +76,10 @@ func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry,
 	if err != nil {
 		return nil, nil, err
 	}
-	source, err := aws.NewSpot(aws.Options{
-		Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1, PollInterval: config.AWS.PollInterval,
-	})
+	sources, err := newSources(config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making the AWS source: %w", err)
+		return nil, nil, err
 	}
-	sources := []agent.Source{source}
 
 	registry := process.NewRegistry()
 	metrics := agent.NewMetrics(registry, sources)

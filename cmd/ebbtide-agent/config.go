@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 	"github.com/ebbtide/ebbtide/drain"
 )
@@ -17,11 +16,16 @@ import (
 type Config struct {
 	// NodeName is the node that the agent looks after. It has no default.
 	NodeName string `yaml:"nodeName"`
-	// Provider is the cloud that the node runs in; one of Providers.
-	Provider string `yaml:"provider"`
-	AWS      AWS    `yaml:"aws"`
-	Drain    Drain  `yaml:"drain"`
-	Drill    Drill  `yaml:"drill"`
+	// Provider is the cloud that the node runs in; one of Providers. What the file says
+	// of the other clouds is not used.
+	Provider string  `yaml:"provider"`
+	AWS      AWS     `yaml:"aws"`
+	GCP      GCP     `yaml:"gcp"`
+	Azure    Azure   `yaml:"azure"`
+	Alibaba  Alibaba `yaml:"alibaba"`
+	Tencent  Tencent `yaml:"tencent"`
+	Drain    Drain   `yaml:"drain"`
+	Drill    Drill   `yaml:"drill"`
 	// Listen is the address for metrics and health. Port 0 means any free port;
 	// the agent's first log line says which.
 	Listen string       `yaml:"listen"`
@@ -32,17 +36,6 @@ type Config struct {
 	// DryRun makes the agent say what it would do, and do nothing. It is a flag
 	// only: a file that is left behind must not disarm a fleet.
 	DryRun bool `yaml:"-"`
-}
-
-// AWS says how to ask the EC2 metadata service.
-type AWS struct {
-	// Endpoint is its address; empty means the one that EC2 documents.
-	Endpoint string `yaml:"endpoint"`
-	// AllowIMDSv1 lets the agent ask without a session token where the metadata
-	// service gives none. Off, because anything on the node can forge such a call.
-	AllowIMDSv1 bool `yaml:"allowIMDSv1"`
-	// PollInterval is the time between two questions.
-	PollInterval time.Duration `yaml:"pollInterval"`
 }
 
 // Drain says how the node is emptied.
@@ -70,7 +63,7 @@ type Drill struct {
 
 // The values that a field with a closed set may have.
 var (
-	Providers = []string{"aws"}
+	Providers = []string{onAWS, onGCP, onAzure, onAlibaba, onTencent, onNone}
 	HandOvers = []string{
 		string(drain.HandOverWhenBlocked), string(drain.HandOverAlways), string(drain.HandOverNever),
 	}
@@ -78,11 +71,6 @@ var (
 
 // The bounds of the fields that have some.
 const (
-	// Every program on the node shares the metadata service, and EC2 throttles the
-	// instance as a whole: once a second is enough, and tokens come on top. Every five
-	// seconds is what its guide advises at least.
-	minPollInterval = time.Second
-	maxPollInterval = 5 * time.Second
 	// Half of a spot notice.
 	maxVolumeDetach = time.Minute
 	// More than the pods that a kubelet takes by default is a slip of the pen.
@@ -94,7 +82,7 @@ const (
 // Default returns the configuration of an empty file.
 func Default() Config {
 	return Config{
-		Provider: "aws",
+		Provider: onAWS,
 		AWS:      AWS{PollInterval: time.Second},
 		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
 		Drill:    Drill{Socket: "/run/ebbtide/drill.sock"},
@@ -109,8 +97,7 @@ func (c Config) Validate() error {
 	var found settings.Errors
 	found.Check("nodeName", nodeNameProblem(c.NodeName))
 	found.Check("provider", settings.Choice(c.Provider, Providers))
-	found.Check("aws.endpoint", endpointProblem(c.AWS.Endpoint))
-	found.Check("aws.pollInterval", settings.Range(c.AWS.PollInterval, minPollInterval, maxPollInterval))
+	c.checkClouds(&found)
 	found.Check("drain.volumeDetach", settings.Range(c.Drain.VolumeDetach, 0, maxVolumeDetach))
 	found.Check("drain.handOver", settings.Choice(c.Drain.HandOver, HandOvers))
 	found.Check("drain.concurrency", settings.Range(c.Drain.Concurrency, 1, maxConcurrency))
@@ -139,16 +126,6 @@ func socketProblem(socket string) string {
 		return fmt.Sprintf("%q is not the whole path of a file", socket)
 	case len(socket) > maxSocket:
 		return fmt.Sprintf("%q is longer than %d bytes", socket, maxSocket)
-	}
-	return ""
-}
-
-func endpointProblem(endpoint string) string {
-	if endpoint == "" {
-		return ""
-	}
-	if err := aws.CheckEndpoint(endpoint); err != nil {
-		return err.Error()
 	}
 	return ""
 }

@@ -14,9 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ebbtide/ebbtide/agent/aws"
+	"github.com/ebbtide/ebbtide/agent/gcp"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings/settingstest"
 )
+
+// groups are the names that stand at the top of the file.
+const groups = "alibaba, aws, azure, drain, drill, gcp, kubeconfig, listen, log, nodeName, provider, tencent"
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
 
@@ -33,12 +37,12 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			want: "agent.yaml:2: drain.volumeDetatch: unknown field, known here: concurrency, daemonSets, handOver, volumeDetach",
 		},
 		"an unknown group is named once, not for each of its fields": {
-			file: "gcp:\n  a: 1\n  b: 2\n",
-			want: "agent.yaml:1: gcp: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider",
+			file: "ibm:\n  a: 1\n  b: 2\n",
+			want: "agent.yaml:1: ibm: unknown field, known here: " + groups,
 		},
 		"a path is no name of a field": {
 			file: "log.level: debug\n",
-			want: "agent.yaml:1: log.level: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider",
+			want: "agent.yaml:1: log.level: unknown field, known here: " + groups,
 		},
 		"a bad duration is shown with a good one": {
 			file: "drain:\n  volumeDetach: 1x\n",
@@ -64,7 +68,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		"a number is no text":      {file: "listen: 9808", want: "agent.yaml:1: listen: 9808 is not text: put it in quotes"},
 		"a list is no value":       {file: "listen:\n- :9808\n", want: "agent.yaml:2: listen: is a list or a group where one value belongs"},
 		"a value is no group":      {file: "log: debug", want: "agent.yaml:1: log: here stand fields with values: format, level"},
-		"a list is no file":        {file: "- nodeName", want: "agent.yaml:1: here stand fields with values: aws, drain, drill, kubeconfig, listen, log, nodeName, provider"},
+		"a list is no file":        {file: "- nodeName", want: "agent.yaml:1: here stand fields with values: " + groups},
 		"a field without a value":  {file: "listen:\n", want: "agent.yaml:1: listen: has no value: leave the field out to keep its default"},
 		"a field that stands twice": {
 			file: "log:\n  level: info\n  level: debug\n",
@@ -84,9 +88,9 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		},
 		"a key of several lines stays on one": {
 			file: "\"a\\nb\": 1\n",
-			want: `agent.yaml:1: "a\nb": unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider`,
+			want: `agent.yaml:1: "a\nb": unknown field, known here: ` + groups,
 		},
-		"a cloud that is not there yet":   {file: "provider: gcp", want: `agent.yaml:1: provider: "gcp" is not aws, the only choice yet`},
+		"a cloud without notices":         {file: "provider: ibm", want: `agent.yaml:1: provider: "ibm" is not one of aws, gcp, azure, alibaba, tencent, none`},
 		"a socket that could be anywhere": {file: "drill: {socket: drill.sock}", want: `agent.yaml:1: drill.socket: "drill.sock" is not the whole path of a file`},
 		"a socket that no kernel takes": {
 			file: "drill: {socket: /" + strings.Repeat("a", 90) + "}",
@@ -96,6 +100,10 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		"an endpoint that is no address": {
 			file: "aws: {endpoint: 127.0.0.1}",
 			want: "agent.yaml:1: aws.endpoint: " + aws.CheckEndpoint("127.0.0.1").Error(),
+		},
+		"an endpoint of a cloud that the node is not in": {
+			file: "provider: aws\ngcp: {endpoint: https://127.0.0.1}",
+			want: "agent.yaml:2: gcp.endpoint: " + gcp.CheckEndpoint("https://127.0.0.1").Error(),
 		},
 		"an endpoint with a path": {
 			file: "aws: {endpoint: 'http://127.0.0.1/latest'}",
@@ -127,7 +135,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			file: "drian: {}\ndrain:\n  concurrency: 0\n  volumeDetach: soon\naws:\n  pollInterval: 1m\n",
 			args: []string{"--listen", "here"},
 			env:  "unset",
-			want: "agent.yaml:1: drian: unknown field, known here: aws, drain, drill, kubeconfig, listen, log, nodeName, provider; " +
+			want: "agent.yaml:1: drian: unknown field, known here: " + groups + "; " +
 				`agent.yaml:4: drain.volumeDetach: "soon" is not a duration such as 12s; ` +
 				missingName + "; " +
 				"agent.yaml:6: aws.pollInterval: 1m0s is not between 1s and 5s; " +
@@ -193,6 +201,10 @@ var full = Config{
 	NodeName:   "worker-1",
 	Provider:   "other",
 	AWS:        AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
+	GCP:        GCP{Endpoint: "http://127.0.0.1:1339"},
+	Azure:      Azure{Endpoint: "http://127.0.0.1:1340"},
+	Alibaba:    Alibaba{Endpoint: "http://127.0.0.1:1341"},
+	Tencent:    Tencent{Endpoint: "http://127.0.0.1:1342"},
 	Drain:      Drain{DaemonSets: true, VolumeDetach: 0, Concurrency: 3},
 	Drill:      Drill{Socket: "/run/other.sock"},
 	Listen:     "127.0.0.1:0",

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ebbtide/ebbtide/cmd/internal/metricspage"
 )
 
@@ -14,13 +16,17 @@ var update = flag.Bool("update", false, "write what the program is into docs/met
 
 func TestThePageOfMetricsSaysWhatTheAgentServes(t *testing.T) {
 	t.Parallel()
-	config := Default()
-	config.NodeName, config.Kubeconfig = "node-1", kubeconfigOfNobody(t)
-	_, registry, err := build(config, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
+	var registries []*prometheus.Registry
+	for _, provider := range Providers {
+		config := Default()
+		config.NodeName, config.Kubeconfig, config.Provider = "node-1", kubeconfigOfNobody(t), provider
+		_, registry, err := build(config, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		registries = append(registries, registry)
 	}
-	metricspage.Hold(t, "agent", *update, registry)
+	metricspage.Hold(t, "agent", *update, registries...)
 }
 
 func TestARehearsalServesNoMetricOfEvents(t *testing.T) {

@@ -37,6 +37,8 @@ func TestAnAgentIsStartedOnlyWithAFakeMetadataServiceOnLoopback(t *testing.T) {
 		"all addresses":                        func(o *Options) { o.Endpoint = "http://0.0.0.0:1338" },
 		"another scheme":                       func(o *Options) { o.Endpoint = "https://127.0.0.1:1338" },
 		"an endpoint in the laid-over file":    func(o *Options) { o.Config = map[string]any{"aws": map[string]any{"endpoint": "http://192.0.2.1"}} },
+		"an endpoint of another cloud":         func(o *Options) { o.Config = map[string]any{"gcp": map[string]any{"endpoint": "http://192.0.2.1"}} },
+		"another cloud in the laid-over file":  func(o *Options) { o.Config = map[string]any{"provider": "gcp"} },
 		"a laid-over group that is no group":   func(o *Options) { o.Config = map[string]any{"aws": "x"} },
 		"another file":                         func(o *Options) { o.Args = []string{"--config=/etc/agent.yaml"} },
 		"another file, as two arguments":       func(o *Options) { o.Args = []string{"-config", "/etc/agent.yaml"} },
@@ -69,8 +71,9 @@ func TestAnAgentGetsItsFileAndFlagsAndNothingOfTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"aws":   map[string]any{"endpoint": options.Endpoint, "pollInterval": "500ms"},
-		"drain": map[string]any{"concurrency": 3},
+		"provider": "aws",
+		"aws":      map[string]any{"endpoint": options.Endpoint, "pollInterval": "500ms"},
+		"drain":    map[string]any{"concurrency": 3},
 	}
 	if diff := cmp.Diff(want, config); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

@@ -1,6 +1,7 @@
 package agentrun
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,7 +10,7 @@ import (
 	"strings"
 )
 
-// Options say which agent to run. All but Config and Args are required.
+// Options say which agent to run. All but Provider, Config and Args are required.
 type Options struct {
 	// Binary is the agent's program; see [Build] and [Binary].
 	Binary string
@@ -17,13 +18,17 @@ type Options struct {
 	Node string
 	// Kubeconfig is the path of a file that says how to reach the API server.
 	Kubeconfig string
+	// Provider is the cloud that the fake stands for, as the agent's file names it; empty
+	// means "aws".
+	Provider string
 	// Endpoint is the fake metadata service: an http URL of a loopback address.
 	// Any other is refused.
 	Endpoint string
 	// Dir is an existing folder for the agent's files. The caller removes it.
 	Dir string
 	// Config is laid over the agent's configuration file, in the file's own names:
-	// {"drain": map[string]any{"volumeDetach": "2s"}}. It cannot name an endpoint.
+	// {"drain": map[string]any{"volumeDetach": "2s"}}. It cannot name a provider or an
+	// endpoint.
 	Config map[string]any
 	// Args are more flags, such as "--dry-run". They cannot name another file.
 	Args []string
@@ -63,19 +68,25 @@ func checkEndpoint(endpoint string) error {
 
 // config is what the agent's file says.
 func (o Options) config() (map[string]any, error) {
+	if _, named := o.Config["provider"]; named {
+		return nil, errors.New("checking options: Config names the provider, which is an option by itself")
+	}
+	for name, value := range o.Config {
+		group, is := value.(map[string]any)
+		if _, named := group["endpoint"]; named || name == o.provider() && !is {
+			return nil, fmt.Errorf("checking options: Config may set fields of %q, but for the endpoint", name)
+		}
+	}
 	config := maps.Clone(o.Config)
 	if config == nil {
 		config = map[string]any{}
 	}
-	aws := map[string]any{}
-	if given, set := config["aws"]; set {
-		group, is := given.(map[string]any)
-		if _, named := group["endpoint"]; !is || named {
-			return nil, errors.New("checking options: Config may set fields of aws, but for the endpoint")
-		}
-		aws = maps.Clone(group)
+	group := map[string]any{"endpoint": o.Endpoint}
+	if given, is := config[o.provider()].(map[string]any); is {
+		maps.Copy(group, given)
 	}
-	aws["endpoint"] = o.Endpoint
-	config["aws"] = aws
+	config["provider"], config[o.provider()] = o.provider(), group
 	return config, nil
 }
+
+func (o Options) provider() string { return cmp.Or(o.Provider, "aws") }

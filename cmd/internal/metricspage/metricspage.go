@@ -23,8 +23,8 @@ const ours = "ebbtide_"
 
 // Hold fails the test unless the page has the table of the program's metrics, between
 // two comments with the program's name, and names every metric that has no series yet.
-// A program that serves other metrics in another mode has a registry for each. With
-// update it writes the table into the page.
+// A program that serves other metrics, or other values of a label, in another mode has a
+// registry for each. With update it writes the table into the page.
 func Hold(t testing.TB, program string, update bool, registries ...*prometheus.Registry) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -37,10 +37,7 @@ func Hold(t testing.TB, program string, update bool, registries ...*prometheus.R
 	if !found || !ends {
 		t.Fatalf("docs/metrics.md has no part between %q and %q", begin, end)
 	}
-	served := map[string]string{}
-	for _, registry := range registries {
-		maps.Copy(served, rows(t, registry))
-	}
+	served := rows(t, registries)
 	lines := []string{"| metric | kind | labels | what it says |\n|---|---|---|---|\n"}
 	for _, name := range slices.Sorted(maps.Keys(served)) {
 		lines = append(lines, served[name])
@@ -68,36 +65,51 @@ func Hold(t testing.TB, program string, update bool, registries ...*prometheus.R
 var open = map[string]bool{"version": true, "goversion": true, "code": true}
 
 // rows are those of a table of Markdown, by the metric that each is about.
-func rows(t testing.TB, registry *prometheus.Registry) map[string]string {
+func rows(t testing.TB, registries []*prometheus.Registry) map[string]string {
 	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	kinds, texts, labels := map[string]string{}, map[string]string{}, map[string]values{}
+	for _, registry := range registries {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			name := family.GetName()
+			if !strings.HasPrefix(name, ours) {
+				continue
+			}
+			kinds[name], texts[name] = strings.ToLower(family.GetType().String()), family.GetHelp()
+			if labels[name] == nil {
+				labels[name] = values{}
+			}
+			for _, metric := range family.GetMetric() {
+				for _, label := range metric.GetLabel() {
+					labels[name][label.GetName()] = append(labels[name][label.GetName()], "`"+label.GetValue()+"`")
+				}
+			}
+		}
 	}
 	found := map[string]string{}
-	for _, family := range families {
-		if !strings.HasPrefix(family.GetName(), ours) {
-			continue
-		}
-		values := map[string][]string{}
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				values[label.GetName()] = append(values[label.GetName()], "`"+label.GetValue()+"`")
-			}
-		}
-		labels := make([]string, 0, len(values))
-		for _, name := range slices.Sorted(maps.Keys(values)) {
-			slices.Sort(values[name])
-			label := "`" + name + "`"
-			if !open[name] {
-				label += ": " + strings.Join(slices.Compact(values[name]), ", ")
-			}
-			labels = append(labels, label)
-		}
-		found[family.GetName()] = fmt.Sprintf("| `%s` | %s | %s | %s |\n", family.GetName(),
-			strings.ToLower(family.GetType().String()), strings.Join(labels, "; "), family.GetHelp())
+	for name, kind := range kinds {
+		found[name] = fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, kind, labels[name], texts[name])
 	}
 	return found
+}
+
+// values holds those of each label of a metric.
+type values map[string][]string
+
+// String is how the table shows the labels of a metric.
+func (v values) String() string {
+	labels := make([]string, 0, len(v))
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		label := "`" + name + "`"
+		if !open[name] {
+			label += ": " + strings.Join(slices.Compact(slices.Sorted(slices.Values(v[name]))), ", ")
+		}
+		labels = append(labels, label)
+	}
+	return strings.Join(labels, "; ")
 }
 
 // described lists the project's metrics that are registered, with a series or without.

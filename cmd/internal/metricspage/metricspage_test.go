@@ -69,6 +69,24 @@ func TestThePageIsHeldToWhatIsServed(t *testing.T) {
 	}
 }
 
+func TestModesThatDifferInALabelShareARow(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, fmt.Sprintf(page, "", "`ebbtide_shores`"))
+	other := prometheus.NewRegistry()
+	waves := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ebbtide_waves_total", Help: "Waves."}, []string{"version", "height"})
+	waves.WithLabelValues("1", "Freak")
+	other.MustRegister(waves)
+	Hold(t, "tide", true, serve("Waves.", "ebbtide_shores"), other)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| `ebbtide_waves_total` | counter | `height`: `Freak`, `High`, `Low`; `version` | Waves. |\n"
+	if !strings.Contains(string(text), want) {
+		t.Errorf("the page has no row %q:\n%s", want, text)
+	}
+}
+
 // write puts the page where it is for the working directory, and changes into that.
 func write(t *testing.T, text string) {
 	t.Helper()

@@ -279,7 +279,7 @@ func (c *Client) Exclude(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if state == nil || state.PutBack {
+	if state == nil || state.PutBack || state.Advice != "" {
 		return false, fmt.Errorf("excluding node %q from load balancers: it carries no drain of ours", c.name)
 	}
 	patch, needed := excludePatch(node, *state)

@@ -61,11 +61,15 @@ func (c *Client) Get(ctx context.Context) (*corev1.Node, error) {
 }
 
 // Mark cordons, taints and annotates the node in one patch, under an
-// optimistic lock: a read and a write, once. It returns the state as written.
+// optimistic lock: a read and a write, once. It returns the state as written. For
+// an advice it does not cordon and taints softly, or fails with [ErrUnderDrain].
 func (c *Client) Mark(ctx context.Context, state State) (State, error) {
 	node, err := c.Get(ctx)
 	if err != nil {
 		return state, err
+	}
+	if state.Advice != "" && isUnderDrain(node, state.BootID) {
+		return state, fmt.Errorf("marking node %q softly: %w", c.name, ErrUnderDrain)
 	}
 	patch, state := markPatch(node, state, time.Now())
 	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)

@@ -2,11 +2,12 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
-// Marker writes a drain's state to its node. Mark makes one attempt and
-// returns the state as written, with what it found.
+// Marker writes the state of a drain, or of an advice, to its node. Mark makes one
+// attempt and returns the state as written, with what it found.
 type Marker interface {
 	Mark(ctx context.Context, state State) (State, error)
 }
@@ -18,6 +19,9 @@ const (
 	// written by others all the time, so that a lost race is worth another try
 	// at once.
 	cordonDelay = 200 * time.Millisecond
+	// underDrainDelay is the pause of an advice that meets a drain. It lasts until the
+	// node is put back, and nothing hangs on when the advice is followed then.
+	underDrainDelay = 5 * time.Second
 )
 
 // Cordon marks the node with state and tries again until it has succeeded or
@@ -37,10 +41,14 @@ func Cordon(ctx context.Context, node Marker, state State) (written State, outco
 			// The last answer says more than "context canceled".
 			outcome.Err = err.Error()
 		}
+		delay := cordonDelay
+		if errors.Is(err, ErrUnderDrain) {
+			delay = underDrainDelay
+		}
 		select {
 		case <-ctx.Done():
 			return state, outcome
-		case <-time.After(cordonDelay):
+		case <-time.After(delay):
 		}
 	}
 }

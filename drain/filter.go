@@ -21,8 +21,15 @@ const (
 	// back at once.
 	DaemonSetPod SkipReason = "DaemonSetPod"
 	// ReturnedPod: it tolerates the taint and came back after its like had
-	// been moved; nothing but the end of the machine keeps it away.
+	// been moved; nothing but the end of the machine keeps it away. The soft taint of
+	// an advice every pod tolerates, and none that was put here in spite of it is
+	// moved: the scheduler found no better place.
 	ReturnedPod SkipReason = "ReturnedPod"
+	// NotCritical: an advice is not worth its disruption; see [Selection].
+	NotCritical SkipReason = "NotCritical"
+	// WaitsForCompletion: it asks to run for as long as the machine does, and an advice
+	// does not end that.
+	WaitsForCompletion SkipReason = "WaitsForCompletion"
 )
 
 // filter gives a reason to leave the pod alone, or none.
@@ -38,6 +45,9 @@ func filters(policy Policy) []filter {
 	rules := []filter{skipMirror, skipFinished}
 	if !policy.DaemonSets {
 		rules = append(rules, skipDaemonSet)
+	}
+	if policy.Only != nil {
+		rules = append(rules, policy.Only.skip, skipWaiting)
 	}
 	return rules
 }

@@ -12,6 +12,9 @@ const (
 	// WaitAnnotation on a pod, with the value "true", asks to be left running
 	// until its latest moment, in the hope that it completes.
 	WaitAnnotation = prefix + "wait-for-completion"
+	// CriticalAnnotation on a pod is its author's word on whether an advice moves it,
+	// "true" or "false"; see [Selection].
+	CriticalAnnotation = prefix + "critical"
 	// DeadlineAnnotation on a pod, with whatever value, asks to be told when the
 	// machine may die: its value becomes that moment as RFC 3339 in UTC, before
 	// the pod is told to stop. A downward-API volume shows it to the containers.

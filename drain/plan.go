@@ -24,6 +24,10 @@ type Policy struct {
 	// cannot leave in that way and in time is left where it is, with the path
 	// [Spared]. For drains of a machine that lives on.
 	Gentle bool
+	// Only is for an advice, of which nobody knows when the machine ends, if at all:
+	// just the pods that it selects are moved, they are not told a deadline, and those
+	// that are bound later stay. Nil is for a drain: every pod is moved.
+	Only *Selection
 }
 
 // Action is what the plan does with a pod.
@@ -101,13 +105,15 @@ func NewPlan(node string, pods []corev1.Pod, budget Budget, policy Policy) Plan 
 
 // Join decides about a pod that was bound after the snapshot. One that the
 // scheduler put here in spite of the taint would come back for ever: it keeps
-// running until its own latest moment, and is left alone when that has passed.
+// running until its own latest moment, and is left alone when that has passed. An
+// advice leaves it alone at once.
 func Join(pod *corev1.Pod, budget Budget, policy Policy, now time.Time) (Move, SkipReason) {
 	move, reason := decide(pod, budget, policy)
-	if reason != "" || move.Action != Evict || !toleratesInterruption(pod) {
+	soft := policy.Only != nil
+	if reason != "" || move.Action != Evict || !soft && !toleratesInterruption(pod) {
 		return move, reason
 	}
-	if now.After(move.ForceAt) {
+	if soft || now.After(move.ForceAt) {
 		return move, ReturnedPod
 	}
 	move.NotBefore = move.ForceAt
@@ -138,7 +144,7 @@ func decide(pod *corev1.Pod, budget Budget, policy Policy) (Move, SkipReason) {
 		move.NotBefore = move.ForceAt
 	}
 	_, asks := pod.Annotations[DeadlineAnnotation]
-	move.Announce = asks && move.Action == Evict
+	move.Announce = asks && move.Action == Evict && policy.Only == nil
 	return move, ""
 }
 

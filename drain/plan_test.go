@@ -171,6 +171,10 @@ func TestEveryPodOfASnapshotIsEitherMovedOrSkipped(t *testing.T) {
 				pods = append(pods, *randomPod(random, fmt.Sprintf("p%d", i)))
 			}
 			policy := Policy{DaemonSets: seed%2 == 0, VolumeDetach: 10 * time.Second}
+			if seed%3 == 0 {
+				from := int32(1000)
+				policy.Only = &Selection{Priority: &from}
+			}
 			budget := NewBudget(noon.Add(time.Duration(random.IntN(120))*time.Second), noon)
 			plan := NewPlan("n", pods, budget, policy)
 

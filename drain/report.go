@@ -79,7 +79,8 @@ type PodOutcome struct {
 type CordonOutcome struct {
 	// Done is when the node was marked; zero when it was not.
 	Done time.Time `json:"done,omitzero"`
-	// Ours is true when the node was schedulable before.
+	// Ours is true when the node was schedulable before and is not any more; an advice
+	// leaves it as it is.
 	Ours bool `json:"ours"`
 	// Err is the last error; empty when there was none.
 	Err string `json:"error,omitempty"`

@@ -43,6 +43,10 @@ type State struct {
 	PutBack bool `json:"putBack,omitempty"`
 	// Agent is the name of the pod whose agent wrote this; empty when it is not known.
 	Agent string `json:"agent,omitempty"`
+	// Advice is what is done for an advice, of which nothing is forced and Deadline is
+	// the end: the node is not cordoned, and the scheduler only prefers others. Empty
+	// means a drain.
+	Advice string `json:"advice,omitempty"`
 }
 
 // SetDeadline writes D in both reckonings; now is the moment at which boot is
@@ -64,14 +68,20 @@ func (s *State) OnBoot(now time.Time, boot Boot) (deadline time.Time, same bool)
 // what it says of the node's looks before us. It also takes over the deadline of
 // the same boot and notice where that is the nearer one: an agent that starts anew
 // reckons its own, which must not give away what its predecessor knew. A deadline
-// that has passed is that of an interruption which the machine has outlived. s is
-// one whose deadline was set a moment before now.
+// that has passed is that of an interruption which the machine has outlived, and that
+// of an advice is no deadline of a drain. s is one whose deadline was set a moment
+// before now.
 func (s *State) Keep(earlier State, now time.Time) {
 	s.Cordoned = s.Cordoned || earlier.Cordoned
 	s.Excluded = earlier.Excluded
+	s.keepDeadline(earlier, now)
+}
+
+func (s *State) keepDeadline(earlier State, now time.Time) {
 	uptime := s.DeadlineUptime - s.Deadline.Sub(now).Seconds()
 	nearer := earlier.DeadlineUptime < s.DeadlineUptime && earlier.DeadlineUptime > uptime
-	if earlier.BootID != s.BootID || earlier.Notice != s.Notice || s.Deadline.IsZero() || !nearer {
+	alike := earlier.BootID == s.BootID && earlier.Notice == s.Notice && (earlier.Advice == "") == (s.Advice == "")
+	if !alike || s.Deadline.IsZero() || !nearer {
 		return
 	}
 	// By today's wall clock: it may have been set since.
@@ -112,16 +122,17 @@ type nodeSpecPatch struct {
 }
 
 // markPatch cordons node for state and writes the state down, in one patch, with
-// what is to be kept of an earlier one.
+// what is to be kept of an earlier one. For an advice it marks the node softly.
 func markPatch(node *corev1.Node, state State, now time.Time) (nodePatch, State) {
+	if state.Advice != "" {
+		return softMark(node, state, now)
+	}
 	state.Cordoned = !node.Spec.Unschedulable
 	// An earlier state that cannot be read is overwritten: this notice is now.
 	if earlier, err := ReadState(node); err == nil && earlier != nil {
 		state.Keep(*earlier, now)
 	}
-	taints := append(othersTaints(node), corev1.Taint{
-		Key: TaintKey, Value: state.Kind, Effect: corev1.TaintEffectNoSchedule,
-	})
+	taints := withTaint(node, state.Kind, corev1.TaintEffectNoSchedule)
 	unschedulable := true
 	patch := statePatch(node, state)
 	patch.Spec = &nodeSpecPatch{Unschedulable: &unschedulable, Taints: &taints}
@@ -147,16 +158,22 @@ func putBackPatch(node *corev1.Node, state State) nodePatch {
 	left := state
 	left.PutBack, left.Cordoned, left.Excluded = true, false, false
 	patch := statePatch(node, left)
-	if state.Excluded {
-		patch.Metadata.Labels = map[string]*string{ExcludeLabel: nil}
-	}
 	taints := othersTaints(node)
 	patch.Spec = &nodeSpecPatch{Taints: &taints}
-	if state.Cordoned {
+	state.putBack(&patch)
+	return patch
+}
+
+// putBack adds to a patch of the node's spec what takes back the cordon and the
+// exclusion, as far as they were ours.
+func (s *State) putBack(patch *nodePatch) {
+	if s.Excluded {
+		patch.Metadata.Labels = map[string]*string{ExcludeLabel: nil}
+	}
+	if s.Cordoned {
 		schedulable := false
 		patch.Spec.Unschedulable = &schedulable
 	}
-	return patch
 }
 
 // forgetPatch takes the state off node.
@@ -177,6 +194,11 @@ func statePatch(node *corev1.Node, state State) nodePatch {
 	patch.Metadata.ResourceVersion = node.ResourceVersion
 	patch.Metadata.Annotations = map[string]*string{StateAnnotation: &value}
 	return patch
+}
+
+// withTaint returns a copy of node's taints in which ours is as given.
+func withTaint(node *corev1.Node, value string, effect corev1.TaintEffect) []corev1.Taint {
+	return append(othersTaints(node), corev1.Taint{Key: TaintKey, Value: value, Effect: effect})
 }
 
 // othersTaints returns a copy of node's taints without ours; never nil, since a

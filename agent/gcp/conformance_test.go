@@ -90,7 +90,7 @@ func TestPreemptedConforms(t *testing.T) { //nolint:paralleltest // goroutines a
 			s.Hasten(second)
 			return rig(t, server, s, func() { server.Preempt(0) }, server.TakeBack)
 		},
-		Want:       agent.Sighting{Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Started, Nominal: 30 * time.Second},
+		Want:       agent.Sighting{Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Started, AtKind: agent.Estimated, Nominal: 30 * time.Second},
 		MaxPerPoll: 2, IdlePerPoll: 1.1,
 		Effect: unmoved(gcptest.NoMaintenance, gcptest.NothingReceived),
 	})
@@ -105,7 +105,7 @@ func TestMaintenanceEventConforms(t *testing.T) { //nolint:paralleltest // gorou
 			s.Hasten(second)
 			return rig(t, server, s, func() { server.Maintain(0, "TERMINATE") }, server.EndMaintenance)
 		},
-		Want:       agent.Sighting{Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, Nominal: time.Minute},
+		Want:       agent.Sighting{Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, AtKind: agent.Estimated, Nominal: time.Minute},
 		MaxPerPoll: 3, IdlePerPoll: 1, Effect: unmoved(gcptest.NothingReceived),
 	})
 }
@@ -122,7 +122,7 @@ func TestUpcomingMaintenanceConforms(t *testing.T) { //nolint:paralleltest // go
 				func() { server.Plan(0, "PENDING", time.Now().Add(ahead)) }, server.Unplan)
 		},
 		Want: agent.Sighting{
-			Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, Nominal: 60 * 24 * time.Hour,
+			Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, AtKind: agent.Earliest, Nominal: 60 * 24 * time.Hour,
 		},
 		Lead: ahead, MaxPerPoll: 3, IdlePerPoll: 1.1,
 	})

@@ -14,5 +14,10 @@
 // some instances alone, from a server that shows whether the instance is preempted.
 // The metadata server of GKE shows pods neither; that is an error which says so.
 //
+// So each "none" has its proof that a notice would be seen: it is a value that the
+// key must have, or it is a 404 (of planned maintenance, a 503 as well) and less
+// than ten seconds ago the same server has shown the key of the preemption, which
+// every instance has. A fault ends that trust.
+//
 // Deadlines and ids are the business of package agent.
 package gcp

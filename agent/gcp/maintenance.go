@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent"
-	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // hostNotice is how long before host maintenance the key turns, by Compute
@@ -53,11 +52,9 @@ func (m *MaintenanceEvent) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	if err != nil || m.value == m.none {
 		return nil, err
 	}
-	return []agent.Sighting{{
+	return []agent.Sighting{m.turned(reply, hostNotice, agent.Sighting{
 		Kind: agent.Maintenance, Action: eventAction(m.value), State: agent.Scheduled,
-		At: m.after(hostNotice, reply), ServerTime: reply.Date, Nominal: hostNotice,
-		Raw: metadata.Cut(reply.Body, agent.MaxRaw),
-	}}, nil
+	})}, nil
 }
 
 // eventAction is what a value announces: migrate, terminate, or what Google

@@ -6,6 +6,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/metadata"
 )
@@ -67,12 +69,26 @@ func TestMaintenanceThatGoesOnHasNoDaysLeft(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 12, 1, 19, 0, 1, 0, time.UTC)
 	pending := window{from: at}.sighting(metadata.Reply{}, agent.Migrate)
-	if pending.State != agent.Scheduled || pending.Action != agent.Migrate || pending.Nominal != longestWindow || !pending.At.Equal(at) {
-		t.Errorf("pending is %+v", pending)
+	want := agent.Sighting{
+		Kind: agent.Maintenance, Action: agent.Migrate, State: agent.Scheduled,
+		At: at, AtKind: agent.Earliest, Nominal: longestWindow,
 	}
-	ongoing := window{ongoing: true}.sighting(metadata.Reply{}, "")
-	if ongoing.State != agent.Started || ongoing.Action != agent.Terminate || ongoing.Nominal != time.Minute {
-		t.Errorf("ongoing is %+v", ongoing)
+	if diff := cmp.Diff(want, pending); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+	ongoing := window{from: at, ongoing: true}.sighting(metadata.Reply{}, "")
+	want = agent.Sighting{
+		Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Started, Nominal: time.Minute,
+	}
+	if diff := cmp.Diff(want, ongoing); diff != "" {
+		t.Errorf("ongoing (-want +got):\n%s", diff)
+	}
+	unread := window{}.sighting(metadata.Reply{}, "")
+	want = agent.Sighting{
+		Kind: agent.Maintenance, Action: agent.Terminate, State: agent.Scheduled, Nominal: longestWindow,
+	}
+	if diff := cmp.Diff(want, unread); diff != "" {
+		t.Errorf("with a window that no one can read (-want +got):\n%s", diff)
 	}
 }
 

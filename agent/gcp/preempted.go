@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent"
-	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
 // provider names the cloud.
@@ -63,10 +62,7 @@ func (p *Preempted) Poll(ctx context.Context) ([]agent.Sighting, error) {
 		p.options.learn(ctx)
 		return nil, nil
 	}
-	nominal := max(preemptionNotice, p.options.notice)
-	return []agent.Sighting{{
+	return []agent.Sighting{p.turned(reply, max(preemptionNotice, p.options.notice), agent.Sighting{
 		Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Started,
-		At: p.after(nominal, reply), ServerTime: reply.Date, Nominal: nominal,
-		Raw: metadata.Cut(reply.Body, agent.MaxRaw),
-	}}, nil
+	})}, nil
 }

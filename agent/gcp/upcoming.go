@@ -148,11 +148,15 @@ func (w window) sighting(reply metadata.Reply, action agent.Action) agent.Sighti
 		At: w.from, ServerTime: reply.Date, Nominal: longestWindow,
 		Raw: metadata.Cut(reply.Body, agent.MaxRaw),
 	}
+	if !s.At.IsZero() {
+		s.AtKind = agent.Earliest // the window opens then
+	}
 	if s.Action == "" {
 		s.Action = agent.Terminate
 	}
 	if w.ongoing {
-		s.State, s.Nominal = agent.Started, hostNotice
+		// The beginning of the window says no more about when the instance goes.
+		s.State, s.At, s.AtKind, s.Nominal = agent.Started, time.Time{}, "", hostNotice
 	}
 	return s
 }

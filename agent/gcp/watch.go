@@ -41,7 +41,7 @@ type watch struct {
 	rest   time.Duration // from then on until the next
 	looked time.Time     // when a plain GET last came well
 	calm   time.Time     // when the key last said none
-	turned time.Time     // when it ceased to; zero: nobody saw it
+	since  time.Time     // when it ceased to; zero: nobody saw it
 }
 
 // watchPace is that of a long poll: one begins when the other ends, but for a
@@ -108,7 +108,7 @@ func (w *watch) missing(ctx context.Context, err error) error {
 		w.fail()
 		return err
 	}
-	w.etag, w.value, w.said, w.calm, w.turned = "", w.none, w.none, time.Now(), time.Time{}
+	w.etag, w.value, w.said, w.calm, w.since = "", w.none, w.none, time.Now(), time.Time{}
 	w.rest = holdSeconds * w.pause // it appears by a change of the instance, not all at once
 	return nil
 }
@@ -135,28 +135,31 @@ func (w *watch) take(reply metadata.Reply, held bool) {
 	}
 	switch {
 	case value == w.none:
-		w.calm, w.turned = now, time.Time{}
+		w.calm, w.since = now, time.Time{}
 	case value == w.said: // since then, if anyone saw that
 	case woken:
-		w.turned = now
+		w.since = now
 	default:
-		w.turned = w.calm // it was after that, and nobody knows how long
+		w.since = w.calm // it was after that, and nobody knows how long
 	}
 	w.value, w.said = value, value
 }
 
-// after is the moment that is d after the key turned, on the clock of whoever
-// sent the reply; zero if nobody saw it turn. It is reckoned on our monotonic
-// clock, so that a Date of whole seconds moves it by no more than that.
-func (w *watch) after(d time.Duration, reply metadata.Reply) time.Time {
-	if w.turned.IsZero() {
-		return time.Time{}
+// turned completes a sighting of the key's value: where somebody saw the key turn,
+// its moment is reckoned to be nominal after that, on the clock of whoever sent the
+// reply. It is reckoned on our monotonic clock, so that a Date of whole seconds
+// moves it by no more than that.
+func (w *watch) turned(reply metadata.Reply, nominal time.Duration, s agent.Sighting) agent.Sighting {
+	s.ServerTime, s.Nominal, s.Raw = reply.Date, nominal, metadata.Cut(reply.Body, agent.MaxRaw)
+	if w.since.IsZero() {
+		return s
 	}
 	now := reply.Date
 	if now.IsZero() {
 		now = time.Now()
 	}
-	return now.Add(d - time.Since(w.turned))
+	s.At, s.AtKind = now.Add(nominal-time.Since(w.since)), agent.Estimated
+	return s
 }
 
 // Pace implements agent.Source.

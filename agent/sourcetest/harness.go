@@ -42,8 +42,8 @@ type Harness struct {
 	// New makes a rig for one case, without a notice. Connections may be reused if
 	// keepAlive is true. What it starts ends with the test.
 	New func(t *testing.T, keepAlive bool) *Rig
-	// Want is what the notice of Rig.Announce must be read as: its Kind, Action,
-	// State and Nominal.
+	// Want is what the notice of Rig.Announce must be read as, but for its ID, At,
+	// ServerTime and Raw. Its AtKind is that of a moment, where there is one.
 	Want agent.Sighting
 	// Lead is how long after the notice its moment is; 0 if the cloud names none.
 	Lead time.Duration

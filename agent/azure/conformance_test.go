@@ -20,7 +20,7 @@ const (
 func TestScheduledEventsConforms(t *testing.T) { //nolint:paralleltest // goroutines are counted
 	sourcetest.Run(t, sourcetest.Harness{
 		New:  rig,
-		Want: agent.Sighting{Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Scheduled, Nominal: counted},
+		Want: agent.Sighting{Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Scheduled, AtKind: agent.Earliest, Nominal: counted},
 		Lead: lead, MaxPerPoll: 3, IdlePerPoll: 1.1,
 	})
 }

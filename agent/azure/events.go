@@ -26,14 +26,9 @@ type Options struct {
 	// Endpoint is a URL that CheckEndpoint accepts; empty means DefaultEndpoint.
 	Endpoint string
 	// Machine is the name of this machine as events have it, such as
-	// "aks-pool-12345678-vmss_7". Empty means that the metadata service is asked,
-	// once.
+	// "aks-pool-12345678-vmss_7", and as the metadata service must have it, too. Empty
+	// means that the service is believed, the first time.
 	Machine string
-	// ShortFreeze is how long the machine may stand still without that being worth
-	// a notice: freezes that are announced to be no longer are left out. 0 leaves out
-	// those alone that are announced to have no impact. A freeze of a length that
-	// Azure does not know is never left out.
-	ShortFreeze time.Duration
 	// Timeout bounds one poll; 0 means two seconds, which is also the most.
 	Timeout time.Duration
 }
@@ -41,9 +36,8 @@ type Options struct {
 // ScheduledEvents is the list of the events that are ahead of this machine, as
 // agent.Source.
 type ScheduledEvents struct {
-	client      *metadata.Client
-	pace        agent.Pace
-	shortFreeze time.Duration
+	client *metadata.Client
+	pace   agent.Pace
 
 	// What polls remember. Poll is never called twice at a time.
 	answered time.Time // when a list was last read
@@ -51,7 +45,8 @@ type ScheduledEvents struct {
 	waking   *waking   // nil while no question is open
 
 	mu      sync.Mutex
-	machine string // guarded by mu; empty while it is not known
+	machine string    // guarded by mu; empty while it is not known
+	proven  time.Time // guarded by mu; when the service last told that name
 }
 
 var _ agent.Source = (*ScheduledEvents)(nil)
@@ -64,9 +59,6 @@ func NewScheduledEvents(o Options) (*ScheduledEvents, error) {
 	}
 	if o.Timeout < 0 || o.Timeout > maxTimeout {
 		return nil, fmt.Errorf("timeout %s is not between 0s and %s", o.Timeout, maxTimeout)
-	}
-	if o.ShortFreeze < 0 {
-		return nil, fmt.Errorf("a short freeze of %s is not a length", o.ShortFreeze)
 	}
 	if o.Machine != "" {
 		if err := checkMachine(o.Machine); err != nil {
@@ -83,7 +75,7 @@ func NewScheduledEvents(o Options) (*ScheduledEvents, error) {
 		return nil, err
 	}
 	return &ScheduledEvents{
-		client: client, machine: o.Machine, shortFreeze: o.ShortFreeze,
+		client: client, machine: o.Machine,
 		pace: agent.Pace{Every: every, Timeout: o.Timeout, BlindAfter: blindAfter},
 	}, nil
 }
@@ -98,8 +90,8 @@ func (s *ScheduledEvents) Name() string { return "scheduled-events" }
 func (s *ScheduledEvents) Pace() agent.Pace { return s.pace }
 
 // Poll asks once which events are ahead of this machine. It ends within
-// Options.Timeout. It sends one request; until the service has answered for the
-// first time and told the machine's name, at most three. Each refusal ends the
+// Options.Timeout. It sends one request, and two when the service has to prove again
+// that it is this machine's; while it wakes up, at most three. Each refusal ends the
 // poll, so that a service that throttles is asked once a second. The error is a
 // *metadata.ReadError.
 //
@@ -110,6 +102,14 @@ func (s *ScheduledEvents) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	ctx, stop := context.WithTimeout(ctx, s.pace.Timeout)
 	defer stop()
 
+	sightings, err := s.poll(ctx)
+	if err != nil {
+		s.doubt()
+	}
+	return sightings, err
+}
+
+func (s *ScheduledEvents) poll(ctx context.Context) ([]agent.Sighting, error) {
 	reply, asleep, err := s.read(ctx)
 	if err != nil || asleep {
 		return nil, err
@@ -125,9 +125,12 @@ func (s *ScheduledEvents) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	if err != nil {
 		return nil, err
 	}
-	sightings, err := list.sightings(reply.Date, machine, s.shortFreeze)
+	sightings, err := list.sightings(reply.Date, machine)
 	if err != nil {
 		return nil, reply.Unreadable("a list of scheduled events", err)
+	}
+	if len(sightings) == 0 {
+		return nil, s.prove(ctx)
 	}
 	return sightings, nil
 }

@@ -248,7 +248,6 @@ func TestOptionsThatCannotBeUsedAreRefused(t *testing.T) {
 	for name, o := range map[string]azure.Options{
 		"an endpoint with a path":  {Endpoint: "http://127.0.0.1:1/metadata"},
 		"a name that is none":      {Machine: "vmss 7"},
-		"a freeze less than none":  {ShortFreeze: -time.Second},
 		"a timeout less than none": {Timeout: -time.Second},
 		"a timeout beyond reason":  {Timeout: time.Minute},
 	} {
@@ -259,6 +258,64 @@ func TestOptionsThatCannotBeUsedAreRefused(t *testing.T) {
 	if err := azure.CheckEndpoint("https://127.0.0.1"); err == nil {
 		t.Error("an endpoint of https is accepted")
 	}
+}
+
+// The service of another machine has a list as well, and never an event of this one.
+func TestTheServiceOfAnotherMachineIsNoCalm(t *testing.T) {
+	t.Parallel()
+	const want = `parsing "vmss_8": want "vmss_7" (this is not this machine's name: is a proxy in the way?)`
+	refused := func(t *testing.T, source *azure.ScheduledEvents) {
+		t.Helper()
+		for range 2 {
+			if sightings, err := source.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("it says %+v, %v; want %s", sightings, err, want)
+			}
+		}
+	}
+	t.Run("where this one's name is told", func(t *testing.T) {
+		t.Parallel()
+		server := azuretest.New(t, azuretest.Options{Machine: "vmss_8"})
+		source := newSource(t, azure.Options{Endpoint: server.URL(), Machine: "vmss_7"})
+		refused(t, source)
+		// What is about this machine counts, whoever tells it.
+		server.Schedule(azuretest.Event{ID: "7", Type: "Preempt", Resources: []string{"vmss_7", "vmss_8"}})
+		if diff := cmp.Diff([]string{"7 scheduled"}, ids(sourcetest.Poll(t, source))); diff != "" {
+			t.Errorf("sightings (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("where it wakes up", func(t *testing.T) {
+		t.Parallel()
+		server := azuretest.New(t, azuretest.Options{Machine: "vmss_8", Asleep: time.Hour})
+		refused(t, newSource(t, azure.Options{Endpoint: server.URL(), Machine: "vmss_7"}))
+	})
+	t.Run("where it takes the place of this one's", func(t *testing.T) {
+		t.Parallel()
+		server := azuretest.New(t, azuretest.Options{Machine: "vmss_7"})
+		source := newSource(t, azure.Options{Endpoint: server.URL()})
+		sourcetest.Poll(t, source)
+		server.Rename("vmss_8")
+		source.Age(5*time.Minute - time.Second)
+		sourcetest.Poll(t, source) // not asked
+		source.Age(time.Second)
+		refused(t, source)
+	})
+	t.Run("where it does so in a fault", func(t *testing.T) {
+		t.Parallel()
+		server := azuretest.New(t, azuretest.Options{Machine: "vmss_7"})
+		source := newSource(t, azure.Options{Endpoint: server.URL()})
+		sourcetest.Poll(t, source)
+		if err := server.SetFault(metadatatest.Unavailable); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := source.Poll(t.Context()); err == nil {
+			t.Error("it is calm in a fault")
+		}
+		server.Rename("vmss_8")
+		if err := server.ClearFault(); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, source)
+	})
 }
 
 // While idle an agent asks once a second, and once for the name of its machine.

@@ -5,7 +5,9 @@ import "time"
 // Age lets d pass for what polls remember: what is read comes over a network, which
 // knows no virtual time.
 func (s *ScheduledEvents) Age(d time.Duration) {
-	for _, moment := range []*time.Time{&s.answered, &s.asleep} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, moment := range []*time.Time{&s.answered, &s.asleep, &s.proven} {
 		if !moment.IsZero() {
 			*moment = moment.Add(-d)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/ebbtide/ebbtide/agent/metadata"
 )
@@ -20,6 +21,10 @@ func checkMachine(name string) error {
 	return nil
 }
 
+// provenFor is how long the service is believed to be that of this machine. It bounds
+// how long one that tells of other machines' events passes for calm.
+const provenFor = 5 * time.Minute
+
 // name is what events call this machine.
 func (s *ScheduledEvents) name(ctx context.Context) (string, error) {
 	s.mu.Lock()
@@ -28,18 +33,33 @@ func (s *ScheduledEvents) name(ctx context.Context) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	name, err := s.askName(ctx)
-	if err != nil {
-		return "", err
-	}
-	s.mu.Lock()
-	s.machine = name // for good: a machine is never renamed
-	s.mu.Unlock()
-	return name, nil
+	return s.identify(ctx)
 }
 
-// askName asks the metadata service for the name.
-func (s *ScheduledEvents) askName(ctx context.Context) (string, error) {
+// prove is nil if the service has lately told this machine's name. A list without an
+// event of this machine means "none" only then: the service of another machine, which a
+// proxy may lead to, has such a list for ever.
+func (s *ScheduledEvents) prove(ctx context.Context) error {
+	s.mu.Lock()
+	proven := s.proven
+	s.mu.Unlock()
+	if time.Since(proven) < provenFor {
+		return nil
+	}
+	_, err := s.identify(ctx)
+	return err
+}
+
+// doubt ends the proof: after a fault, whoever answers next may be another.
+func (s *ScheduledEvents) doubt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proven = time.Time{}
+}
+
+// identify asks the metadata service for the name. The first one holds for good: a
+// machine is never renamed.
+func (s *ScheduledEvents) identify(ctx context.Context) (string, error) {
 	reply, err := s.client.Do(ctx, metadata.Request{Path: pathName, Query: queryName})
 	if err != nil {
 		return "", err
@@ -48,7 +68,16 @@ func (s *ScheduledEvents) askName(ctx context.Context) (string, error) {
 	if err := checkMachine(name); err != nil {
 		return "", reply.Unreadable("a machine's name", err)
 	}
-	return name, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.machine == "" {
+		s.machine = name
+	}
+	if !strings.EqualFold(s.machine, name) {
+		return "", reply.Unreadable("this machine's name", fmt.Errorf("want %q", s.machine))
+	}
+	s.proven = time.Now()
+	return s.machine, nil
 }
 
 // The two forms of a Node's providerID on Azure, from the resource group on.

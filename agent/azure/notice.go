@@ -100,14 +100,14 @@ func parse(r metadata.Reply) (events, error) {
 
 // sightings are the events that are about machine. Where there are none, an event
 // of which that cannot be said is an error.
-func (l events) sightings(date time.Time, machine string, shortFreeze time.Duration) ([]agent.Sighting, error) {
+func (l events) sightings(date time.Time, machine string) ([]agent.Sighting, error) {
 	var found []agent.Sighting
 	var err error
 	for _, e := range l {
 		switch {
 		case len(e.Resources) == 0:
 			err = errNoTarget
-		case e.concerns(machine) && !e.negligible(shortFreeze):
+		case e.concerns(machine) && !e.negligible():
 			found = append(found, e.sighting(date))
 		}
 	}
@@ -128,11 +128,19 @@ func (e event) concerns(machine string) bool {
 	return false
 }
 
-// negligible says whether e only stops the machine for a moment that is known to
-// be short.
-func (e event) negligible(shortFreeze time.Duration) bool {
-	return effectOf(e.EventType).action == agent.Freeze &&
-		e.DurationInSeconds >= 0 && e.DurationInSeconds <= shortFreeze.Seconds()
+// negligible says whether e is announced to stop the machine for no time at all, as
+// the page has it of 0 seconds. Whether one that is short matters is not decided here.
+func (e event) negligible() bool {
+	return effectOf(e.EventType).action == agent.Freeze && e.DurationInSeconds == 0
+}
+
+// lasts is how long e stops the machine; 0 where Azure does not say, or it does more
+// than to stop it.
+func (e event) lasts() time.Duration {
+	if effectOf(e.EventType).action != agent.Freeze || e.DurationInSeconds < 0 {
+		return 0
+	}
+	return time.Duration(min(e.DurationInSeconds, week.Seconds()) * float64(time.Second))
 }
 
 // sighting is e as package agent wants it.
@@ -140,17 +148,17 @@ func (e event) sighting(date time.Time) agent.Sighting {
 	effect := effectOf(e.EventType)
 	s := agent.Sighting{
 		ID: metadata.Cut([]byte(e.EventID), 128), Kind: effect.kind, Action: effect.action, State: agent.Scheduled,
-		At: moment(e.NotBefore), ServerTime: date, Nominal: effect.most,
-		Raw: metadata.Cut(e.raw, agent.MaxRaw),
+		At: moment(e.NotBefore), AtKind: agent.Earliest, ServerTime: date, Nominal: effect.most,
+		Lasts: e.lasts(), Raw: metadata.Cut(e.raw, agent.MaxRaw),
 	}
 	if s.At.IsZero() {
-		s.Nominal = effect.least
+		s.AtKind, s.Nominal = "", effect.least
 	}
 	switch strings.ToLower(e.EventStatus) {
 	case "started":
 		// It happens now. The moment is blank in the list, and a past one says
 		// nothing about how long it takes.
-		s.State, s.At, s.Nominal = agent.Started, time.Time{}, 0
+		s.State, s.At, s.AtKind, s.Nominal = agent.Started, time.Time{}, "", 0
 	case "completed":
 		// Not documented; said here so that what is over is never taken for what is
 		// to come.

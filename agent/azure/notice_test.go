@@ -17,12 +17,12 @@ import (
 const machine = "aks-spot-12345678-vmss_7"
 
 // read is what a list says of the machine.
-func read(body string, date time.Time, shortFreeze time.Duration) ([]agent.Sighting, error) {
+func read(body string, date time.Time) ([]agent.Sighting, error) {
 	list, err := parse(metadata.Reply{Body: []byte(body)})
 	if err != nil {
 		return nil, err
 	}
-	return list.sightings(date, machine, shortFreeze)
+	return list.sightings(date, machine)
 }
 
 // entry is an event of the list, in which each pair of old and new is replaced.
@@ -43,7 +43,7 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 	seen := func(change func(*agent.Sighting)) []agent.Sighting {
 		s := agent.Sighting{
 			ID: "C7061BAC", Kind: agent.SpotInterruption, Action: agent.Terminate, State: agent.Scheduled,
-			At: at, ServerTime: date, Nominal: 10 * time.Second,
+			At: at, AtKind: agent.Earliest, ServerTime: date, Nominal: 10 * time.Second,
 		}
 		change(&s)
 		return []agent.Sighting{s}
@@ -54,7 +54,7 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 		})
 	}
 	preempt := seen(func(*agent.Sighting) {})
-	dateless := seen(func(s *agent.Sighting) { s.At = time.Time{} })
+	dateless := seen(func(s *agent.Sighting) { s.At, s.AtKind = time.Time{}, "" })
 	asType := func(eventType string) string { return listed(entry("Preempt", eventType)) }
 	tests := map[string]struct {
 		body string
@@ -82,15 +82,17 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 		"a zone by a name that may mean much":      {listed(entry("GMT", "CST")), dateless},
 		"a termination without a moment is the shortest": {
 			listed(entry("Preempt", "Terminate", "Mon, ", "")),
-			seen(func(s *agent.Sighting) { s.Kind, s.At, s.Nominal = agent.ScaleIn, time.Time{}, 5*time.Minute }),
+			seen(func(s *agent.Sighting) {
+				s.Kind, s.At, s.AtKind, s.Nominal = agent.ScaleIn, time.Time{}, "", 5*time.Minute
+			}),
 		},
 		"what has started leaves no time": {
 			listed(entry("Scheduled", "Started", "Mon, 11 Apr 2026 22:26:58 GMT", "")),
-			seen(func(s *agent.Sighting) { s.State, s.At, s.Nominal = agent.Started, time.Time{}, 0 }),
+			seen(func(s *agent.Sighting) { s.State, s.At, s.AtKind, s.Nominal = agent.Started, time.Time{}, "", 0 }),
 		},
 		"what has started, and its moment was kept": {
 			listed(entry("Scheduled", "Started")),
-			seen(func(s *agent.Sighting) { s.State, s.At, s.Nominal = agent.Started, time.Time{}, 0 }),
+			seen(func(s *agent.Sighting) { s.State, s.At, s.AtKind, s.Nominal = agent.Started, time.Time{}, "", 0 }),
 		},
 		"what is completed is gone":                  {listed(entry("Scheduled", "Completed")), seen(func(s *agent.Sighting) { s.State = agent.Gone })},
 		"what is cancelled is that":                  {listed(entry("Scheduled", "Canceled")), seen(func(s *agent.Sighting) { s.State = agent.Cancelled })},
@@ -107,7 +109,7 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := read(tc.body, date, 0)
+			got, err := read(tc.body, date)
 			if err != nil {
 				t.Fatalf("reading %s: %v", tc.body, err)
 			}
@@ -118,29 +120,36 @@ func TestAListIsReadAsItIsMeant(t *testing.T) {
 	}
 }
 
-func TestAFreezeIsLeftOutWhereItIsKnownToBeShort(t *testing.T) {
+func TestAFreezeSaysHowLongItLastsWhereThatIsKnown(t *testing.T) {
 	t.Parallel()
+	freeze := func(duration string) string { return entry("Preempt", "Freeze", "-1}", duration+"}") }
 	tests := map[string]struct {
 		event string
-		short time.Duration
-		want  int
+		want  []time.Duration // of the sightings
 	}{
-		"as long as is still short":         {entry("Preempt", "Freeze", "-1}", "5}"), 5 * time.Second, 0},
-		"longer":                            {entry("Preempt", "Freeze", "-1}", "6}"), 5 * time.Second, 1},
-		"longer by a fraction":              {entry("Preempt", "Freeze", "-1}", "5.1}"), 5 * time.Second, 1},
-		"of no impact":                      {entry("Preempt", "Freeze", "-1}", "0}"), 0, 0},
-		"of a length that is not known":     {entry("Preempt", "Freeze"), time.Hour, 1},
-		"of a length that is not said":      {entry("Preempt", "Freeze", "DurationInSeconds", "Colour"), time.Hour, 1},
-		"of a length that is no number":     {entry("Preempt", "Freeze", "-1}", `"short"}`), time.Hour, 1},
-		"a reboot, however short":           {entry("Preempt", "Reboot", "-1}", "1}"), time.Hour, 1},
-		"an eviction, however short it may": {entry("-1}", "0}"), time.Hour, 1},
+		"of some seconds":                     {freeze("5"), []time.Duration{5 * time.Second}},
+		"of a fraction of one":                {freeze("0.25"), []time.Duration{250 * time.Millisecond}},
+		"of more than anyone waits":           {freeze("1e300"), []time.Duration{week}},
+		"of no impact is none":                {freeze("0"), nil},
+		"of a length that Azure doesn't know": {freeze("-1"), []time.Duration{0}},
+		"of a length that is not said":        {entry("Preempt", "Freeze", "DurationInSeconds", "Colour"), []time.Duration{0}},
+		"of a length that is no number":       {freeze(`"short"`), []time.Duration{0}},
+		"is what a reboot is not":             {entry("Preempt", "Reboot", "-1}", "0}"), []time.Duration{0}},
+		"is what an eviction is not":          {entry("-1}", "9}"), []time.Duration{0}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := read(listed(tc.event), time.Time{}, tc.short)
-			if err != nil || len(got) != tc.want {
-				t.Errorf("%s, where %s is short, is %+v, %v; want %d sightings", tc.event, tc.short, got, err, tc.want)
+			sightings, err := read(listed(tc.event), time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []time.Duration
+			for _, s := range sightings {
+				got = append(got, s.Lasts)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s lasts (-want +got):\n%s", tc.event, diff)
 			}
 		})
 	}
@@ -164,7 +173,7 @@ func TestWhatIsNoListIsNeverCalm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got, err := read(body, time.Time{}, 0); err == nil {
+			if got, err := read(body, time.Time{}); err == nil {
 				t.Errorf("%s is %+v, want an error", body, got)
 			}
 		})
@@ -215,7 +224,7 @@ func FuzzList(f *testing.F) {
 		list, err := parse(metadata.Reply{Body: body})
 		var sightings []agent.Sighting
 		if err == nil {
-			sightings, err = list.sightings(time.Time{}, machine, 0)
+			sightings, err = list.sightings(time.Time{}, machine)
 		}
 		if err != nil {
 			if !utf8.ValidString(err.Error()) || len(sightings) > 0 {

@@ -120,7 +120,7 @@ func (s *ScheduledEvents) ask(ctx context.Context) *waking {
 // isThere is nil while it is fair to believe that the service wakes up: it answers
 // about something else, and has not taken longer than that may take.
 func (s *ScheduledEvents) isThere(ctx context.Context) error {
-	if _, err := s.askName(ctx); err != nil {
+	if _, err := s.identify(ctx); err != nil {
 		return err
 	}
 	if s.asleep.IsZero() {

@@ -91,6 +91,10 @@ func (s *Server) FallAsleep(d time.Duration) {
 // Machine is how the machine is called.
 func (s *Server) Machine() string { return s.machine }
 
+// Rename lets the service be that of another machine from now on, as one that a proxy
+// leads to.
+func (s *Server) Rename(machine string) { s.Update(func() { s.machine = machine }) }
+
 // Requested are the events that clients asked to start early, in order.
 func (s *Server) Requested() []string {
 	var requested []string

@@ -2,6 +2,7 @@ package stamp
 
 import (
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/ebbtide/ebbtide/agent/metadata"
@@ -34,6 +35,20 @@ type cloud struct {
 	// nominal is how long before the termination the notice comes.
 	nominal time.Duration
 	hints   []metadata.Hint
+}
+
+// nodeID is a Node's providerID: of Alibaba Cloud, the region and the id of the
+// instance, with or without a scheme; of Tencent Cloud, the id after the zone.
+var nodeID = regexp.MustCompile(`^(?:alicloud://)?[a-z0-9-]+\.(i-[a-z0-9]+)$|^qcloud://(?:[^/]*/)*(ins-[a-z0-9]+)$`)
+
+// InstanceID is the id of the instance of a Node with that providerID, empty if it is
+// of neither cloud.
+func InstanceID(providerID string) string {
+	parts := nodeID.FindStringSubmatch(providerID)
+	if parts == nil {
+		return ""
+	}
+	return parts[1] + parts[2]
 }
 
 // tokens is how a service hands out tokens and wants to see them.

@@ -8,8 +8,9 @@
 // comes. A third cloud of this kind is one more row.
 //
 // "No notice" and "cannot see" are different answers. A 404 says "no notice" only
-// if the service has lately told the instance's id; whatever is neither a moment
-// nor like one is an error with its likely cause.
+// if the service has told the instance's id less than ten seconds ago and since the
+// last fault, by the same token; that is the proof that a notice would be seen.
+// Whatever is neither a moment nor like one is an error with its likely cause.
 //
 // Pacing, deadlines and ids are the business of package agent.
 package stamp

@@ -27,6 +27,9 @@ type Options struct {
 	// Endpoint is a URL that metadata.CheckEndpoint accepts; empty means where the
 	// cloud documents its service.
 	Endpoint string
+	// Instance is the id of this instance, as InstanceID has it, which the service must
+	// tell. Empty means that any id will do.
+	Instance string
 	// Timeout bounds one poll; 0 means one second, which is also the most.
 	Timeout time.Duration
 	// PollInterval is the time from one poll to the next, five seconds at most. 0
@@ -37,10 +40,11 @@ type Options struct {
 
 // Spot is the notice of a spot interruption, as agent.Source.
 type Spot struct {
-	cloud  cloud
-	client *client
-	pace   agent.Pace
-	trust  metadata.Trust // that "not there" says "no notice"
+	cloud    cloud
+	client   *client
+	instance string // empty: not known
+	pace     agent.Pace
+	trust    metadata.Trust // that "not there" says "no notice"
 }
 
 var _ agent.Source = (*Spot)(nil)
@@ -74,9 +78,10 @@ func newSpot(c cloud, o Options) (*Spot, error) {
 		return nil, err
 	}
 	return &Spot{
-		cloud:  c,
-		client: &client{http: reads, tokens: c.tokens},
-		pace:   agent.Pace{Every: o.PollInterval, Timeout: o.Timeout, BlindAfter: blindAfter},
+		cloud:    c,
+		client:   &client{http: reads, tokens: c.tokens},
+		instance: o.Instance,
+		pace:     agent.Pace{Every: o.PollInterval, Timeout: o.Timeout, BlindAfter: blindAfter},
 	}, nil
 }
 
@@ -132,7 +137,8 @@ var errNoInstance = errors.New("not an id of its own")
 
 // believe decides whether what the item said counts, which by itself anything at
 // the address could have said: only if the service knows the instance's id, which
-// each instance has. Who says the same of both items knows neither.
+// each instance has, and which is this one's where that is known. Who says the same
+// of both items knows neither.
 func (s *Spot) believe(ctx context.Context, said string) error {
 	asked := time.Now()
 	if s.trust.Holds(asked) {
@@ -145,8 +151,12 @@ func (s *Spot) believe(ctx context.Context, said string) error {
 		s.client.forget()
 		return err
 	}
-	if id, ok := word(r.Body); !ok || id == said {
+	id, ok := word(r.Body)
+	if !ok || id == said {
 		return r.Unreadable("the id of an instance", errNoInstance)
+	}
+	if s.instance != "" && s.instance != id {
+		return r.Unreadable("the id of this instance", fmt.Errorf("want %q", s.instance))
 	}
 	s.trust.Gain(asked)
 	return nil

@@ -162,6 +162,50 @@ func TestAStrangerAtTheAddressIsNotBelieved(t *testing.T) {
 	})
 }
 
+// The service of another instance says 404 as well, and never of this one's end.
+func TestTheServiceOfAnotherInstanceIsNoCalm(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b brand) {
+		server, _ := b.start(t, stamptest.Options{})
+		server.SetItem("instance-id", "i-another")
+		for _, tc := range []struct{ instance, wantErr string }{
+			{"", ""},
+			{"i-another", ""},
+			{"i-this", `parsing "i-another": want "i-this" (this is not the id of this instance`},
+		} {
+			spot, err := b.make(stamp.Options{Endpoint: server.URL(), Instance: tc.instance})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(spot.Close)
+			sightings, err := spot.Poll(t.Context())
+			if tc.wantErr != "" {
+				checkReadError(t, err, tc.wantErr)
+			} else if err != nil || len(sightings) > 0 {
+				t.Errorf("of instance %q it says %+v, %v", tc.instance, sightings, err)
+			}
+		}
+	})
+}
+
+func TestInstancesAreNamedAfterTheirNodes(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]string{
+		"cn-hangzhou.i-bp1ebb71de":                          "i-bp1ebb71de",
+		"alicloud://cn-hangzhou.i-bp1ebb71de":               "i-bp1ebb71de",
+		"qcloud:///800006/ins-ebb71de0":                     "ins-ebb71de0",
+		"qcloud://ap-guangzhou/ins-ebb71de0":                "ins-ebb71de0",
+		"qcloud:///800006/eks-ebb71de0":                     "",
+		"aws:///eu-central-1a/i-0ebb71de0ebb71de0":          "",
+		"gce://project/europe-west1.i-b/cn-hangzhou.i-ebb7": "",
+		"": "",
+	} {
+		if got := stamp.InstanceID(id); got != want {
+			t.Errorf("InstanceID(%q) = %q, want %q", id, got, want)
+		}
+	}
+}
+
 func TestAnErrorNamesTheLikelyCause(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -87,6 +87,7 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 	notice := Notice{
 		Source: state.Source, ID: state.Notice, Kind: Kind(state.Kind), Action: Action(state.Action), State: Scheduled,
 		Deadline: deadline, DeadlineKind: DeadlineKind(state.DeadlineKind), FirstSeen: now,
+		Advice: Response(state.Advice),
 	}
 	if notice.Kind == Drill {
 		// A real notice that is known already takes it over with its cordon.
@@ -96,17 +97,22 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 		return
 	}
 	switch budget := drain.NewBudget(deadline, now); {
+	case l.current != nil && notice.Advice != "":
+		return // a drain has taken it over
 	case l.current != nil:
 		// The source was faster than the API server. What was known before the
 		// agent died still holds, an estimate too: it was made at first sight.
 		l.hasten(notice)
 	case now.Before(budget.GiveUpAt()):
-		l.Log.Info("Resumed drain", "notice", notice.ID, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
-		l.begin(ctx, notice)
+		l.Log.Info("Resumed drain", "notice", notice.ID, "advice", notice.Advice, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
+		l.begin(ctx, notice, now)
 	default:
 		// Its drain is over; what is left is to undo it when the notice lapses.
 		l.Log.Info("Found finished drain", "notice", notice.ID, "deadline", deadline)
-		l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
+		l.current = &interruption{
+			notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{}),
+			callOff: func(error) {}, called: now,
+		}
 		close(l.current.done)
 	}
 	l.Metrics.interrupted.Set(1)

@@ -16,6 +16,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -69,6 +70,13 @@ type Agent struct {
 	Pod    string
 	Boot   drain.Boot
 	Policy drain.Policy
+	// Rules say what is done about which notice.
+	Rules Rules
+	// Acknowledge lets a cloud know that the node is drained, where the notice's source
+	// is an Acknowledger: it may act at once then.
+	Acknowledge bool
+	// Critical are the pods that are handed over on an advice.
+	Critical drain.Selection
 	// Concurrency is how many evictions are under way at a time.
 	Concurrency int
 	Reporter    Reporter
@@ -94,8 +102,9 @@ const (
 	reportTimeout = 2 * time.Second
 )
 
-// handle is the whole of Ebbtide: it empties the node for one notice.
-func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Countdown) {
+// handle is the whole of Ebbtide: it empties the node for one notice or, on an advice,
+// moves what is critical.
+func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Countdown) drain.Report {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	feed := a.Node.Watch(ctx)
@@ -104,7 +113,7 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	go a.announce(ctx, notice)
 	plan, pods, err := a.plan(ctx, notice, feed, countdown)
 	cordon.wait(cordonWait)
-	exclusion := a.exclude(ctx, pods, countdown, cordon.held)
+	exclusion := a.exclude(ctx, notice, pods, countdown, cordon.held)
 	count := a.Metrics.begin(notice)
 	report := a.move(ctx, count, plan, feed, countdown, cordon.held, exclusion)
 	if err != nil {
@@ -112,12 +121,15 @@ func (a *Agent) handle(ctx context.Context, notice Notice, countdown *drain.Coun
 	}
 	report.Balancers = exclusion.outcome(exclusionWait)
 	report.Cordon = cordon.end()
-	count.reported(report)
-	a.report(ctx, notice, report)
+	if notice.Advice == "" || !errors.Is(context.Cause(ctx), drain.ErrTakenOver) {
+		count.reported(report)
+		a.report(ctx, notice, report)
+	}
 	if a.drill != nil {
 		stop() // the machine lives on, and its node is to be put back
 	}
 	exclusion.end()
+	return report
 }
 
 // plan reads the node's pods and decides about each. When they could not be read

@@ -71,6 +71,7 @@ func (a *Agent) state(notice Notice, budget drain.Budget) drain.State {
 	state := drain.State{
 		Notice: notice.ID, Source: notice.Source, Kind: string(notice.Kind),
 		Action: string(notice.Action), DeadlineKind: string(notice.DeadlineKind), Agent: a.Pod,
+		Advice: string(notice.Advice),
 	}
 	state.SetDeadline(budget.Deadline, time.Now(), a.Boot)
 	return state

@@ -231,7 +231,7 @@ func (l *loop) enact(ctx context.Context, notice Notice, order DrillOrder, resum
 	l.lastDrill = d.run
 	l.current = &interruption{
 		notice: notice, countdown: drain.NewCountdown(drain.NewBudget(notice.Deadline, time.Now())),
-		done: make(chan struct{}), drill: d,
+		done: make(chan struct{}), callOff: end, drill: d,
 	}
 	return d
 }
@@ -257,9 +257,9 @@ func (l *loop) forgetDrill(ctx context.Context) {
 	}
 }
 
-// takeOver ends the drill that is under way for a real notice, which goes on from where
-// it is: what the drill did to the node is that notice's from now on.
-func (l *loop) takeOver(notice Notice) {
+// breakDrillOff ends the drill that is under way for a real notice, which goes on from
+// where it is: what the drill did to the node is that notice's from now on.
+func (l *loop) breakDrillOff(notice Notice) {
 	l.Log.Info("Broke drill off for a real notice", "drill", l.current.notice.ID, "notice", notice.ID)
 	l.current.drill.run.add(DrillEvent{Step: DrillTakenOver, Notice: &notice})
 	l.current.drill.end(drain.ErrTakenOver)

@@ -20,11 +20,17 @@ type exclusion struct {
 
 // exclude begins to take the node out of its load balancers and returns at once.
 // It goes on after the last pod has left, since what belongs to the node may
-// serve on, and ends when the countdown does.
+// serve on, and ends when the countdown does. On an advice it stays: the pods that are
+// not critical go on to serve.
 func (a *Agent) exclude(
-	ctx context.Context, pods []corev1.Pod, countdown *drain.Countdown, cordoned <-chan struct{},
+	ctx context.Context, notice Notice, pods []corev1.Pod, countdown *drain.Countdown, cordoned <-chan struct{},
 ) *exclusion {
 	e := &exclusion{Exclusion: drain.NewExclusion(a.Node), done: make(chan struct{})}
+	if notice.Advice != "" {
+		e.result.Reason = drain.NotExcluded
+		close(e.done)
+		return e
+	}
 	budget, _ := countdown.Budget()
 	ctx, cancel := context.WithDeadline(ctx, budget.GiveUpAt())
 	go func() {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +13,8 @@ import (
 // counter to be born and scraped twice.
 type Metrics struct {
 	drainMetrics
-	drills      drillMetrics
+	drills      apartMetrics
+	advices     apartMetrics
 	notices     *prometheus.CounterVec
 	lead        prometheus.Histogram
 	lastSuccess *prometheus.GaugeVec
@@ -27,8 +29,9 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	m := &Metrics{
 		drainMetrics: newDrainMetrics(registry),
 		drills:       newDrillMetrics(registry),
+		advices:      newAdviceMetrics(registry),
 		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ebbtide_notices_total", Help: "Notices acted on, by source and kind.",
+			Name: "ebbtide_notices_total", Help: "Notices acted on or reported, by source and kind.",
 		}, []string{"source", "kind"}),
 		lead: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "ebbtide_notice_lead_seconds", Help: "Time left before the deadline when a notice was first seen.",
@@ -41,7 +44,7 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 			Name: "ebbtide_source_errors_total", Help: "Polls of a source that failed.",
 		}, []string{"source"}),
 		interrupted: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ebbtide_node_interrupted", Help: "1 while this node is under a notice, else 0.",
+			Name: "ebbtide_node_interrupted", Help: "1 while this node is under a notice that it is drained for, else 0.",
 		}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ebbtide_api_requests_total", Help: "Requests to the Kubernetes API but for Events, by verb and status code; code 0 had no reply.",
@@ -52,7 +55,9 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	}
 	registry.MustRegister(m.notices, m.lead, m.lastSuccess, m.errors, m.interrupted, m.requests, m.calls)
 	for _, source := range sources {
-		m.notices.WithLabelValues(label(source), string(SpotInterruption))
+		for _, kind := range kinds {
+			m.notices.WithLabelValues(label(source), string(kind))
+		}
 		m.lastSuccess.WithLabelValues(label(source))
 		m.errors.WithLabelValues(label(source))
 	}
@@ -77,10 +82,13 @@ func (m *Metrics) polled(source Source, err error, now time.Time) {
 	m.lastSuccess.WithLabelValues(label(source)).Set(float64(now.UnixMilli()) / 1000)
 }
 
-func (m *Metrics) noticed(source string, notice Notice, now time.Time) {
-	m.notices.WithLabelValues(source, string(notice.Kind)).Inc()
-	m.lead.Observe(max(0, notice.Deadline.Sub(now).Seconds()))
-	m.interrupted.Set(1)
+// noticed counts a notice that is acted on or reported.
+func (m *Metrics) noticed(notice Notice, now time.Time) {
+	m.notices.WithLabelValues(strings.Replace(notice.Source, "/", "-", 1), string(notice.Kind)).Inc()
+	if notice.Advice == "" {
+		m.lead.Observe(max(0, notice.Deadline.Sub(now).Seconds()))
+		m.interrupted.Set(1)
+	}
 }
 
 func (m *Metrics) lapsed() { m.interrupted.Set(0) }

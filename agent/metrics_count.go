@@ -22,8 +22,8 @@ type drainCount struct {
 	paths map[types.UID]drain.Path
 	// incomplete is true once the drain was counted as that.
 	incomplete bool
-	// drill gets what became of a drill; nil for a real drain.
-	drill *drillMetrics
+	// apart gets what became of a drill or an advice; nil for a real drain.
+	apart *apartMetrics
 }
 
 // begin returns the count of the drain for notice.
@@ -115,8 +115,8 @@ func (c *drainCount) timeIsUp(moves []drain.Move) {
 func (c *drainCount) reported(report drain.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.drill != nil {
-		c.drill.reported(report)
+	if c.apart != nil {
+		c.apart.reported(report)
 	}
 	c.timed(c.notice, report)
 	if !report.Complete() {

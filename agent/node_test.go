@@ -191,7 +191,7 @@ func (n *memoryNode) Mark(ctx context.Context, state drain.State) (drain.State, 
 	if n.node == nil {
 		return state, n.notFound()
 	}
-	state.Cordoned = !n.node.Spec.Unschedulable
+	state.Cordoned = !n.node.Spec.Unschedulable && state.Advice == ""
 	if earlier, err := drain.ReadState(n.node); err == nil && earlier != nil {
 		state.Keep(*earlier, time.Now())
 	}
@@ -206,7 +206,9 @@ func (n *memoryNode) write(state drain.State) {
 		panic(err) // unreachable: strings, numbers and times always marshal
 	}
 	metav1.SetMetaDataAnnotation(&n.node.ObjectMeta, drain.StateAnnotation, string(text))
-	n.node.Spec.Unschedulable = true
+	if state.Advice == "" {
+		n.node.Spec.Unschedulable = true
+	}
 }
 
 func (n *memoryNode) Prove(ctx context.Context) error {

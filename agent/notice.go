@@ -18,6 +18,9 @@ const (
 	ClusterDisruption Kind = "ClusterDisruption"
 )
 
+// kinds are all of them.
+var kinds = []Kind{SpotInterruption, RebalanceAdvice, Maintenance, ScaleIn, NodeShutdown, ClusterDisruption}
+
 // Action says what the cloud will do to the machine at the deadline.
 type Action string
 
@@ -117,4 +120,11 @@ type Source interface {
 	// cloud said "none"; an error means that nothing could be seen, and says
 	// why on one line. Poll is never called twice at a time.
 	Poll(ctx context.Context) ([]Sighting, error)
+}
+
+// Acknowledger is a Source that can tell its cloud that the machine is ready for what
+// was announced, so that it need not wait. It is called once the node is drained, and
+// never for an advice; an error means that the cloud waits.
+type Acknowledger interface {
+	Acknowledge(ctx context.Context, id string) error
 }

@@ -44,7 +44,8 @@ type Rules struct {
 	// Lead is how long before its deadline a notice is drained for by DrainBefore, and
 	// how long a drain is given where nobody says how much time there is.
 	Lead time.Duration
-	// TTL is how long an advice is followed, from the moment that the cloud gave it.
+	// TTL is how long an advice is followed, from the moment that the cloud gave it or,
+	// where it does not say, the first sight.
 	TTL time.Duration
 }
 
@@ -89,7 +90,11 @@ func (r Rules) Course(notice Notice) Course {
 		course.Until = notice.FirstSeen.Add(r.Lead)
 	}
 	if course.Response != DrainNow && (unknown || notice.DeadlineKind == Estimated) {
-		course.Until = notice.Emitted.Add(r.TTL)
+		given := notice.Emitted
+		if given.IsZero() {
+			given = notice.FirstSeen
+		}
+		course.Until = given.Add(r.TTL)
 	}
 	return course
 }
@@ -113,10 +118,23 @@ type calling struct {
 // drains says whether the node is to be drained.
 func (c calling) drains() bool { return c.course.Response == DrainNow }
 
-// call returns what the open notices ask for at now: the strongest response of those
-// that have begun and, among its notices, the one that ends first. An advice that has
-// lapsed asks for nothing any more.
-func (r Rules) call(open []Notice, now time.Time) (strongest calling, any bool) {
+// resolved is the notice with what its course says about it.
+func (c calling) resolved() Notice {
+	notice := c.notice
+	if notice.DeadlineKind == None || !c.drains() {
+		notice.DeadlineKind = Estimated
+	}
+	notice.Deadline = c.course.Until
+	if !c.drains() {
+		notice.Advice = c.course.Response
+	}
+	return notice
+}
+
+// calls returns what the open notices ask for at now: the courses that have begun, the
+// strongest first and of those the one that ends first. An advice that has lapsed asks
+// for nothing any more.
+func (r Rules) calls(open []Notice, now time.Time) []calling {
 	var calls []calling
 	for _, notice := range open {
 		c := calling{notice, r.Course(notice)}
@@ -125,14 +143,11 @@ func (r Rules) call(open []Notice, now time.Time) (strongest calling, any bool) 
 			calls = append(calls, c)
 		}
 	}
-	if len(calls) == 0 {
-		return calling{}, false
-	}
-	return slices.MinFunc(calls, func(a, b calling) int {
+	slices.SortStableFunc(calls, func(a, b calling) int {
 		return cmp.Or(
 			cmp.Compare(strength[b.course.Response], strength[a.course.Response]),
 			a.course.Until.Compare(b.course.Until),
-			cmp.Compare(a.notice.Source, b.notice.Source), cmp.Compare(a.notice.ID, b.notice.ID),
 		)
-	}), true
+	})
+	return calls
 }

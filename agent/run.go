@@ -23,12 +23,16 @@ const (
 )
 
 // interruption is the notice that the node is under, from its first sight until
-// it lapses.
+// it lapses, with what is done about it: a drain, an advice or a drill.
 type interruption struct {
 	notice    Notice
 	countdown *drain.Countdown
-	// done is closed when its drain has ended.
+	// done is closed when what is done about it has ended.
 	done chan struct{}
+	// callOff ends that before its time, with a cause.
+	callOff context.CancelCauseFunc
+	// called is when an open notice last asked for it.
+	called time.Time
 	// drill is nil for a real one.
 	drill *drilling
 }
@@ -44,6 +48,12 @@ func (i *interruption) over(moment time.Time) bool {
 	return budget.Deadline.Before(moment)
 }
 
+// revocable says whether the notice can be withdrawn before its deadline. That of a spot
+// machine cannot: one reply without its key must not undo a drain.
+func (i *interruption) revocable() bool {
+	return i.notice.Kind != SpotInterruption || i.notice.Advice != ""
+}
+
 // Run watches until ctx ends. A drain that is under way then goes on to its
 // end, as far as the process is let; Run returns after it.
 func (a *Agent) Run(ctx context.Context) error {
@@ -51,7 +61,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.Pod == "" {
 		a.Pod, _ = os.Hostname() // where there is none, the state names nobody
 	}
-	l := &loop{Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID}, undone: make(chan undoing)}
+	l := &loop{
+		Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID},
+		open: map[string][]Notice{}, told: map[string]time.Time{}, undone: make(chan undoing),
+	}
 	observations := make(chan observation)
 	found := make(chan *drain.State)
 
@@ -86,7 +99,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			ask.answer <- l.answer(ctx, ask)
 		case <-l.drillEnded():
 			l.forgetDrill(ctx)
-		case <-ticker.C:
+		case now := <-ticker.C:
+			l.follow(ctx, now, nil)
 		}
 	}
 }
@@ -105,6 +119,10 @@ func (a *Agent) expect() {
 type loop struct {
 	*Agent
 	tracker Tracker
+	// open holds what each source that has spoken announced last.
+	open map[string][]Notice
+	// told holds when each notice that is only reported was last open.
+	told    map[string]time.Time
 	current *interruption
 	// lapsing is true while what the current notice did is being undone.
 	lapsing bool
@@ -117,90 +135,17 @@ type loop struct {
 	lastDrill *DrillRun
 }
 
-// observe acts on what a source has just said.
-func (l *loop) observe(ctx context.Context, o observation) {
-	notices := l.tracker.Observe(o.source, o.sightings, o.at)
-	for _, notice := range notices {
-		l.act(ctx, label(o.source), notice)
-	}
-	if len(notices) == 0 && l.current != nil && l.current.notice.Source == sourceKey(o.source) {
-		l.vanished(ctx, o.at)
-	}
-}
-
-// act begins a drain for a notice, or lets it tighten the one under way. A
-// notice that came after the current one was over is another interruption, and any
-// notice ends a drill.
-func (l *loop) act(ctx context.Context, source string, notice Notice) {
-	if l.drilling() {
-		l.takeOver(notice)
-	}
-	if l.current != nil && !l.lapsing && !l.current.over(notice.FirstSeen) {
-		l.tighten(notice)
-		return
-	}
-	l.Log.Info("Noticed interruption", "notice", notice.ID, "source", notice.Source, "kind", notice.Kind,
-		"action", notice.Action, "deadline", notice.Deadline, "deadlineKind", notice.DeadlineKind,
-		"remaining", time.Until(notice.Deadline).Seconds(), "raw", notice.Raw)
-	l.Metrics.noticed(source, notice, time.Now())
-	l.begin(ctx, notice)
-}
-
-// tighten moves the deadline of the current interruption forward. An estimate
-// never does: it is made for want of better, and better is there.
-func (l *loop) tighten(notice Notice) {
-	if notice.DeadlineKind != Estimated {
-		l.hasten(notice)
-	}
-}
-
-// hasten moves the deadline of the current interruption forward to notice's, if
-// that is the earlier one. One that has passed is that of an interruption which
-// the machine has outlived.
-func (l *loop) hasten(notice Notice) {
-	now := time.Now()
-	budget, _ := l.current.countdown.Budget()
-	if notice.Deadline.Before(now) || notice.Deadline.After(budget.Deadline.Add(-resolution)) {
-		return
-	}
-	if l.current.countdown.Tighten(notice.Deadline, now) {
-		l.Log.Info("Tightened deadline", "notice", l.current.notice.ID, "by", notice.ID, "deadline", notice.Deadline)
-	}
-}
-
-// begin starts the drain for notice. It outlives ctx: being told to stop is no
-// reason to leave a drain half done.
-func (l *loop) begin(ctx context.Context, notice Notice) {
-	l.endUndo()
-	budget := drain.NewBudget(notice.Deadline, time.Now())
-	l.lapsing = false
-	l.current = &interruption{notice: notice, countdown: drain.NewCountdown(budget), done: make(chan struct{})}
-	current := l.current
-	go func() {
-		defer close(current.done)
-		l.handle(context.WithoutCancel(ctx), current.notice, current.countdown)
-	}()
-}
-
-// vanished undoes the current notice once its source no longer shows it and its
-// deadline is long past: the machine lives on.
-func (l *loop) vanished(ctx context.Context, now time.Time) {
-	if l.lapsing || !l.current.over(now.Add(-lapseAfter)) {
-		return
-	}
-	l.lapsing = true
-	l.Log.Info("Notice lapsed", "notice", l.current.notice.ID)
-	l.undo(ctx, l.current)
-}
-
 // finish waits for the drain that is under way, if any, and keeps the agent
-// alive meanwhile.
+// alive meanwhile. An advice is left to the next agent.
 func (l *loop) finish() {
 	if l.current == nil {
 		return
 	}
-	if l.drilling() {
+	switch {
+	case l.drilling():
 		defer l.current.drill.stop()()
+	case l.advising():
+		l.current.callOff(drain.ErrTakenOver) // by the next agent of this node
 	}
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()

@@ -56,8 +56,9 @@ func play(t *testing.T, pods []*corev1.Pod, story func(s *scene)) {
 		sources := []Source{source}
 		s.agent = &Agent{
 			Node: s.node, Sources: sources,
-			Boot: drain.Boot{ID: "this-boot", Uptime: func() time.Duration { return time.Since(start.Add(-time.Hour)) }},
-			Pod:  "ebbtide-agent-1", Concurrency: 2, Reporter: s.told, Health: &Health{Log: log}, Drills: NewDrills(),
+			Boot:  drain.Boot{ID: "this-boot", Uptime: func() time.Duration { return time.Since(start.Add(-time.Hour)) }},
+			Rules: DefaultRules(), Critical: drain.Selection{Priority: new(int32(1000))},
+			Pod: "ebbtide-agent-1", Concurrency: 2, Reporter: s.told, Health: &Health{Log: log}, Drills: NewDrills(),
 			Metrics: NewMetrics(prometheus.NewRegistry(), sources), Log: log,
 		}
 		story(s)

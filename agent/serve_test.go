@@ -143,20 +143,25 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	NewMetrics(registry, []Source{spot, other})
 	want := map[string]float64{
-		`ebbtide_notices_total{kind="SpotInterruption",source="test-other"}`: 0,
-		`ebbtide_notices_total{kind="SpotInterruption",source="test-spot"}`:  0,
 		`ebbtide_notice_lead_seconds_count`:                                  0,
 		`ebbtide_notice_to_cordon_seconds_count`:                             0,
 		`ebbtide_drains_total{outcome="Drained"}`:                            0,
 		`ebbtide_drains_total{outcome="Incomplete"}`:                         0,
 		`ebbtide_drills_total{outcome="Drained"}`:                            0,
 		`ebbtide_drills_total{outcome="Incomplete"}`:                         0,
+		`ebbtide_advice_followed_total{outcome="Drained"}`:                   0,
+		`ebbtide_advice_followed_total{outcome="Incomplete"}`:                0,
 		`ebbtide_drain_duration_seconds_count`:                               0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-other"}`: 0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-spot"}`:  0,
 		`ebbtide_source_errors_total{source="test-other"}`:                   0,
 		`ebbtide_source_errors_total{source="test-spot"}`:                    0,
 		`ebbtide_node_interrupted`:                                           0,
+	}
+	for _, kind := range kinds {
+		for _, source := range []string{"spot", "other"} {
+			want[`ebbtide_notices_total{kind="`+string(kind)+`",source="test-`+source+`"}`] = 0
+		}
 	}
 	for _, name := range []string{"drain_slack", "notice_to_first_told", "notice_to_last_told", "notice_to_last_gone"} {
 		want["ebbtide_"+name+"_seconds_count"] = 0
@@ -173,6 +178,7 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 	for _, path := range drain.Paths {
 		want[`ebbtide_pods_total{path="`+string(path)+`"}`] = 0
 		want[`ebbtide_drill_pods_total{path="`+string(path)+`"}`] = 0
+		want[`ebbtide_advice_pods_total{path="`+string(path)+`"}`] = 0
 	}
 	for verb, code := range map[string]string{"GET": "200", "PATCH": "200", "POST": "201", "DELETE": "200"} {
 		want[`ebbtide_api_requests_total{code="`+code+`",verb="`+verb+`"}`] = 0

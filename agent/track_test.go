@@ -47,7 +47,11 @@ func TestAnAnchoredDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := Sighting{At: c.at, ServerTime: c.date, Nominal: c.nominal}
-			deadline, kind := anchor(s, noon, c.sawNone)
+			unlooked := never
+			if c.sawNone {
+				unlooked = time.Second
+			}
+			deadline, kind := anchor(s, noon, unlooked)
 			if got := deadline.Sub(noon); got != c.want || kind != c.kind {
 				t.Errorf("deadline is %v away and %s, want %v and %s", got, kind, c.want, c.kind)
 			}
@@ -70,7 +74,8 @@ var spot, other = &script{name: "spot"}, &script{name: "other"}
 // poll lets source say sightings, a second after the poll before.
 func (tr *tracked) poll(source Source, sightings ...Sighting) []Notice {
 	tr.now = tr.now.Add(time.Second)
-	return tr.Observe(source, sightings, tr.now)
+	open, _ := tr.Observe(source, sightings, tr.now)
+	return open
 }
 
 // one returns the only notice of notices.

@@ -57,9 +57,15 @@ func (l *loop) endUndo() {
 }
 
 func (l *loop) keepUndoing(ctx context.Context, of *interruption) {
+	if of != nil {
+		select {
+		case <-of.done: // what was called off may still be writing
+		case <-ctx.Done():
+		}
+	}
 	pause, told := time.Duration(0), false
 	for ctx.Err() == nil {
-		early, back, err := l.undoStale(ctx)
+		early, back, err := l.undoLapsed(ctx, of)
 		if (back || err == nil) && !told {
 			told = true
 			select {
@@ -81,11 +87,12 @@ func (l *loop) keepUndoing(ctx context.Context, of *interruption) {
 	}
 }
 
-// undoStale tries once to undo what is true no more; early says that it is too early for
-// that.
-func (l *loop) undoStale(ctx context.Context) (early, back bool, err error) {
+// undoLapsed tries once to undo what is true no more: what of has done, and whatever is
+// stale; early says that it is too early for that.
+func (l *loop) undoLapsed(ctx context.Context, of *interruption) (early, back bool, err error) {
 	back, err = l.tryUndo(ctx, func(found drain.State) bool {
-		early = !l.stale(found)
+		withdrawn := of != nil && found.Notice == of.notice.ID && of.revocable()
+		early = !withdrawn && !l.stale(found)
 		return !early
 	})
 	return early, back, err

@@ -30,7 +30,10 @@ func TestAnEventIsFollowedFromItsFirstSightToItsEnd(t *testing.T) {
 	server := azuretest.New(t, azuretest.Options{})
 	source := newSource(t, azure.Options{Endpoint: server.URL()})
 	tracker := agent.Tracker{Node: "node-1", BootID: "this-boot"}
-	observe := func() []agent.Notice { return tracker.Observe(source, sourcetest.Poll(t, source), time.Now()) }
+	observe := func() []agent.Notice {
+		open, _ := tracker.Observe(source, sourcetest.Poll(t, source), time.Now())
+		return open
+	}
 	if open := observe(); len(open) > 0 {
 		t.Fatalf("before the event %+v is open", open)
 	}

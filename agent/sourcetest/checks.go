@@ -138,7 +138,7 @@ func repeatNotice(ctx context.Context, h Harness, r *Rig) error {
 	if err != nil {
 		return err
 	}
-	known := tracker.Observe(r.Source, []agent.Sighting{first}, time.Now())
+	known, _ := tracker.Observe(r.Source, []agent.Sighting{first}, time.Now())
 	for range 3 {
 		r.age(r.Source.Pace().Every)
 		again, err := r.one(ctx, h)
@@ -149,7 +149,7 @@ func repeatNotice(ctx context.Context, h Harness, r *Rig) error {
 		if diff := compare(first, again, same, cmpopts.EquateApproxTime(slack)); diff != "" {
 			return fmt.Errorf("the same notice in other words (-first +again): %s", diff)
 		}
-		notices := tracker.Observe(r.Source, []agent.Sighting{again}, time.Now())
+		notices, _ := tracker.Observe(r.Source, []agent.Sighting{again}, time.Now())
 		if len(notices) != 1 || notices[0].ID != known[0].ID || !notices[0].FirstSeen.Equal(known[0].FirstSeen) {
 			return fmt.Errorf("it counts as another: %+v, and was %+v", notices, known)
 		}
@@ -165,7 +165,7 @@ func seeEnd(ctx context.Context, h Harness, r *Rig) error {
 		if err != nil {
 			return err
 		}
-		if open := tracker.Observe(r.Source, []agent.Sighting{s}, time.Now()); len(open) != 1 {
+		if open, _ := tracker.Observe(r.Source, []agent.Sighting{s}, time.Now()); len(open) != 1 {
 			return fmt.Errorf("the notice is not open: %+v", open)
 		}
 		r.End()
@@ -173,7 +173,7 @@ func seeEnd(ctx context.Context, h Harness, r *Rig) error {
 		if err != nil {
 			return fmt.Errorf("polling after the end: %w", err)
 		}
-		if open := tracker.Observe(r.Source, sightings, time.Now()); len(open) != 0 {
+		if open, _ := tracker.Observe(r.Source, sightings, time.Now()); len(open) != 0 {
 			return fmt.Errorf("after its end %+v is open", open)
 		}
 	}

@@ -306,7 +306,7 @@ func TestWhatASourceLeavesBehindIsFound(t *testing.T) {
 			return sightings, err
 		}
 	})
-	err := flap(t.Context(), h, h.New(t, true), somePolls)
+	err := flap(t.Context(), h, h.New(t, true))
 	if err == nil || !strings.Contains(err.Error(), "goroutines run after the end") {
 		t.Errorf("goroutines left behind: %v", err)
 	}

@@ -18,6 +18,7 @@ type Metrics struct {
 	notices     *prometheus.CounterVec
 	lead        prometheus.Histogram
 	lastSuccess *prometheus.GaugeVec
+	blindAfter  *prometheus.GaugeVec
 	errors      *prometheus.CounterVec
 	interrupted prometheus.Gauge
 	requests    *prometheus.CounterVec
@@ -40,6 +41,10 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ebbtide_source_last_success_timestamp_seconds", Help: "When a source was last read; 0 when never.",
 		}, []string{"source"}),
+		blindAfter: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ebbtide_source_blind_after_seconds",
+			Help: "How long a source may go without a success until it counts as blind. It differs, as does how often they are read.",
+		}, []string{"source"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ebbtide_source_errors_total", Help: "Polls of a source that failed.",
 		}, []string{"source"}),
@@ -53,12 +58,13 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 			Name: "ebbtide_pod_calls_total", Help: "Evictions and deletions asked for, by what the API server's reply meant for the pod.",
 		}, []string{"verdict"}),
 	}
-	registry.MustRegister(m.notices, m.lead, m.lastSuccess, m.errors, m.interrupted, m.requests, m.calls)
+	registry.MustRegister(m.notices, m.lead, m.lastSuccess, m.blindAfter, m.errors, m.interrupted, m.requests, m.calls)
 	for _, source := range sources {
 		for _, kind := range kinds {
 			m.notices.WithLabelValues(label(source), string(kind))
 		}
 		m.lastSuccess.WithLabelValues(label(source))
+		m.blindAfter.WithLabelValues(label(source)).Set(source.Pace().BlindAfter.Seconds())
 		m.errors.WithLabelValues(label(source))
 	}
 	for _, verdict := range verdicts {

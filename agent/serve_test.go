@@ -154,6 +154,8 @@ func TestEverySeriesIsBornAtZero(t *testing.T) {
 		`ebbtide_drain_duration_seconds_count`:                               0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-other"}`: 0,
 		`ebbtide_source_last_success_timestamp_seconds{source="test-spot"}`:  0,
+		`ebbtide_source_blind_after_seconds{source="test-other"}`:            0,
+		`ebbtide_source_blind_after_seconds{source="test-spot"}`:             0,
 		`ebbtide_source_errors_total{source="test-other"}`:                   0,
 		`ebbtide_source_errors_total{source="test-spot"}`:                    0,
 		`ebbtide_node_interrupted`:                                           0,

@@ -5,7 +5,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// mostPause is the longest pause of an advice between two tries about one pod. What is
+// in its way may stay for the whole hour, and rebalance advices come to many nodes at a
+// time.
+const mostPause = 30 * time.Second
 
 // An advice is no interruption: the machine may live on for hours, or for ever. A node
 // is marked softly for it, by a taint that the scheduler avoids where it can, and pods
@@ -36,6 +42,14 @@ func (s *Selection) skip(pod *corev1.Pod) SkipReason {
 		return ""
 	}
 	return NotCritical
+}
+
+// skipUnmanaged leaves alone a pod that nobody would make anew.
+func skipUnmanaged(pod *corev1.Pod) SkipReason {
+	if metav1.GetControllerOf(pod) == nil {
+		return UnmanagedPod
+	}
+	return ""
 }
 
 // skipWaiting leaves alone a pod that asks to run until its latest moment: where nobody
@@ -69,4 +83,17 @@ func softMark(node *corev1.Node, state State, now time.Time) (nodePatch, State) 
 func isUnderDrain(node *corev1.Node, boot string) bool {
 	state, err := ReadState(node)
 	return err == nil && state != nil && state.Advice == "" && !state.PutBack && state.BootID == boot
+}
+
+// unhurried is how long is waited before the next try where a drain would wait for
+// delay: an advice waits for as long as it has waited before, up to mostPause. A try at
+// once stays one.
+func (p *progress) unhurried(delay time.Duration, now time.Time) time.Duration {
+	if !p.advised || delay == 0 {
+		return delay
+	}
+	if p.heldUpSince.IsZero() {
+		p.heldUpSince = now
+	}
+	return max(delay, min(now.Sub(p.heldUpSince), mostPause))
 }

@@ -173,6 +173,7 @@ func TestAnAdviceMovesWhatIsWorthIt(t *testing.T) {
 		"no priority is high enough where none is set":      {newPod("a", withPriority(systemPriority)), byWord, NotCritical},
 		"the author's word counts there, too":               {newPod("a", word("true")), byWord, ""},
 		"a pod that runs until it completes stays":          {newPod("a", word("true"), annotation(WaitAnnotation, "true")), byWord, WaitsForCompletion},
+		"a pod that nobody would make anew stays":           {newPod("a", word("true"), bare), byWord, UnmanagedPod},
 		"a critical pod of a DaemonSet belongs to the node": {newPod("a", word("true"), daemonSet), byWord, DaemonSetPod},
 		"a critical mirror pod is left to the kubelet":      {newPod("a", word("true"), mirror), byWord, MirrorPod},
 		"a critical pod that finished has":                  {newPod("a", word("true"), phaseOf(corev1.PodFailed)), byWord, FinishedPod},
@@ -182,7 +183,7 @@ func TestAnAdviceMovesWhatIsWorthIt(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			policy := Policy{Gentle: true, Only: c.only}
+			policy := Policy{Gentle: true, Only: c.only, DaemonSets: true}
 			if _, got := decide(c.pod, budget, policy); got != c.want {
 				t.Errorf("reason is %q, want %q", got, c.want)
 			}

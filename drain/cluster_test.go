@@ -322,6 +322,8 @@ type drill struct {
 	// tells.
 	guarded  bool
 	observed []PodOutcome
+	// successor hands pods over; it needs guarded.
+	successor Successor
 }
 
 // drain moves the node's pods away until ctx ends, or to its own end.
@@ -337,7 +339,7 @@ func (c *cluster) drain(ctx context.Context, d *drill) (Plan, []PodOutcome) {
 	mover := &Mover{
 		Node: c, Policy: d.policy, Concurrency: max(1, d.concurrency),
 		Reason: "SpotInterruption", Message: "the machine is being taken away",
-		Log:     slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Successor: d.successor,
 		Observe: func(pod PodOutcome) { d.observed = append(d.observed, pod) },
 	}
 	if d.guarded {

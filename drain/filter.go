@@ -27,6 +27,9 @@ const (
 	ReturnedPod SkipReason = "ReturnedPod"
 	// NotCritical: an advice is not worth its disruption; see [Selection].
 	NotCritical SkipReason = "NotCritical"
+	// UnmanagedPod: no controller would make another of it, and an advice must not end
+	// what the machine may outlive.
+	UnmanagedPod SkipReason = "UnmanagedPod"
 	// WaitsForCompletion: it asks to run for as long as the machine does, and an advice
 	// does not end that.
 	WaitsForCompletion SkipReason = "WaitsForCompletion"
@@ -39,15 +42,16 @@ type filter func(pod *corev1.Pod) SkipReason
 // of them let through is moved. They are `kubectl drain`'s, and a test holds
 // them to it, with two differences: they ask the API server nothing, and they
 // never refuse a whole drain for one pod. Unmanaged pods and pods with emptyDir
-// volumes die with the machine, so they are told. (kubectl's own filters are
+// volumes die with the machine, so they are told. An advice leaves more alone; see
+// [Policy.Only]. (kubectl's own filters are
 // not linked: they bring 24 MiB of kubectl onto every node.)
 func filters(policy Policy) []filter {
 	rules := []filter{skipMirror, skipFinished}
-	if !policy.DaemonSets {
+	if !policy.DaemonSets || policy.Only != nil {
 		rules = append(rules, skipDaemonSet)
 	}
 	if policy.Only != nil {
-		rules = append(rules, policy.Only.skip, skipWaiting)
+		rules = append(rules, policy.Only.skip, skipUnmanaged, skipWaiting)
 	}
 	return rules
 }

@@ -76,6 +76,9 @@ func TestAGentleDrainNeverForcesAndNeverShortensAGrace(t *testing.T) {
 				cluster := newCluster(t)
 				d := randomDrill(random, cluster)
 				d.policy.Gentle = true
+				if from := int32(0); seed%2 == 0 {
+					d.policy.Only = &Selection{Priority: &from}
+				}
 				_, outcomes := cluster.drain(t.Context(), d)
 				for _, out := range outcomes {
 					r := cluster.gone[out.UID]
@@ -89,7 +92,7 @@ func TestAGentleDrainNeverForcesAndNeverShortensAGrace(t *testing.T) {
 						t.Errorf("pod %q was told to stop with %v of %v: %+v", out.PodRef, r.grace, ownGrace(r.pod), out)
 					case out.Path == Spared && (r.verb == "evict" || !out.ToldAt.IsZero()):
 						t.Errorf("pod %q was told to stop, and is reported as left alone: %+v", out.PodRef, out)
-					case out.Path == Clamped || out.Path == Forced:
+					case out.Path == Clamped || out.Path == Forced || out.Path == Lost && d.policy.Only != nil:
 						t.Errorf("pod %q took the path %s", out.PodRef, out.Path)
 					}
 				}

@@ -179,7 +179,7 @@ func (r *run) add(move Move) {
 		p.pod, _ = r.Pods(move.UID)
 	}
 	p.handOver, p.lot = r.handOverFor(p.pod), r.spread(idle)
-	p.gentle = r.Policy.Gentle
+	p.gentle, p.advised = r.Policy.Gentle, r.Policy.Only != nil
 	p.cover(r.guards)
 	r.moves = append(r.moves, p)
 }

@@ -24,9 +24,11 @@ type Policy struct {
 	// cannot leave in that way and in time is left where it is, with the path
 	// [Spared]. For drains of a machine that lives on.
 	Gentle bool
-	// Only is for an advice, of which nobody knows when the machine ends, if at all:
-	// just the pods that it selects are moved, they are not told a deadline, and those
-	// that are bound later stay. Nil is for a drain: every pod is moved.
+	// Only is for an advice, of which nobody knows when the machine ends, if at all: of
+	// the pods that are there when it begins just those that it selects are moved,
+	// without hurry and without being told a deadline. Pods of DaemonSets, those that
+	// nobody would replace and those that wait for their completion stay in any case.
+	// It goes with Gentle. Nil is for a drain: every pod is moved.
 	Only *Selection
 }
 

@@ -46,8 +46,11 @@ type progress struct {
 	stopHanding context.CancelFunc
 	// never is set once no waiting can open the pod's budget.
 	never bool
-	// gentle is [Policy.Gentle].
-	gentle bool
+	// gentle is [Policy.Gentle], advised whether [Policy.Only] is set.
+	gentle, advised bool
+	// heldUpSince is when an advice was first refused something about the pod; zero
+	// when it was not.
+	heldUpSince time.Time
 	// last is what the last call sent; lost is what an earlier one sent whose
 	// reply never came, nil when there is none or it is known to have failed.
 	last sent
@@ -112,10 +115,13 @@ func (p *progress) due(othersGone, systemGone bool, now time.Time) time.Time {
 		return far(now)
 	}
 	at := p.NotBefore
-	if p.Class == System && !othersGone || p.Class == Daemon && !systemGone {
+	if !p.advised && (p.Class == System && !othersGone || p.Class == Daemon && !systemGone) {
 		at = latest(at, p.ForceAt.Add(-systemLead))
 	}
-	if p.held() {
+	switch {
+	case p.held() && p.advised:
+		return far(now) // for this pod the advice ends as if it had not been
+	case p.held():
 		at = latest(at, p.ForceAt)
 	}
 	return latest(at, p.retryAt)
@@ -273,6 +279,7 @@ func (p *progress) pause(delay time.Duration, now time.Time) {
 	if p.late(now) {
 		delay = min(delay, deniedDelay) // it comes off the pod's grace
 	}
+	delay = p.unhurried(delay, now)
 	p.retryAt = now.Add(delay)
 	if now.Before(p.ForceAt) && p.retryAt.After(p.ForceAt) {
 		p.retryAt = p.ForceAt
@@ -351,6 +358,8 @@ func (p *progress) end(calledOff bool) {
 		p.phase, p.out.Path = done, CalledOff
 	case p.gentle && p.phase != told:
 		p.spare()
+	case p.advised:
+		p.phase = done // it ends when it ends: the machine waits for it
 	default:
 		p.phase, p.out.Path = done, Lost
 	}

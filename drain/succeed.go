@@ -210,7 +210,7 @@ func (p *progress) hearHandOver(result handedOver, now time.Time) {
 		// The pod was written meanwhile, as a kubelet does now and then.
 		p.hand, p.handAgain = untried, now.Add(contendedDelay)
 	case result.err != nil || result.refusal.Passes():
-		p.hand, p.handAgain = untried, now.Add(handOverAgain)
+		p.hand, p.handAgain = untried, now.Add(p.unhurried(handOverAgain, now))
 		p.out.HandOver = string(result.refusal)
 	case result.refusal != "":
 		p.hand, p.out.HandOver = refused, string(result.refusal)

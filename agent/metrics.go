@@ -25,7 +25,8 @@ type Metrics struct {
 	calls       *prometheus.CounterVec
 }
 
-// NewMetrics registers the agent's metrics for sources with registry.
+// NewMetrics registers the agent's metrics with registry, and makes the series of
+// sources. Those of sources that are found later are Expect's.
 func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 	m := &Metrics{
 		drainMetrics: newDrainMetrics(registry),
@@ -59,14 +60,7 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 		}, []string{"verdict"}),
 	}
 	registry.MustRegister(m.notices, m.lead, m.lastSuccess, m.blindAfter, m.errors, m.interrupted, m.requests, m.calls)
-	for _, source := range sources {
-		for _, kind := range kinds {
-			m.notices.WithLabelValues(label(source), string(kind))
-		}
-		m.lastSuccess.WithLabelValues(label(source))
-		m.blindAfter.WithLabelValues(label(source)).Set(source.Pace().BlindAfter.Seconds())
-		m.errors.WithLabelValues(label(source))
-	}
+	m.Expect(sources)
 	for _, verdict := range verdicts {
 		m.calls.WithLabelValues(string(verdict))
 	}
@@ -75,6 +69,18 @@ func NewMetrics(registry prometheus.Registerer, sources []Source) *Metrics {
 		m.requests.WithLabelValues(verb, "0")
 	}
 	return m
+}
+
+// Expect makes the series of sources.
+func (m *Metrics) Expect(sources []Source) {
+	for _, source := range sources {
+		for _, kind := range kinds {
+			m.notices.WithLabelValues(label(source), string(kind))
+		}
+		m.lastSuccess.WithLabelValues(label(source))
+		m.blindAfter.WithLabelValues(label(source)).Set(source.Pace().BlindAfter.Seconds())
+		m.errors.WithLabelValues(label(source))
+	}
 }
 
 // label names a source in metrics.

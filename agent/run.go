@@ -57,7 +57,7 @@ func (i *interruption) revocable() bool {
 // Run watches until ctx ends. A drain that is under way then goes on to its
 // end, as far as the process is let; Run returns after it.
 func (a *Agent) Run(ctx context.Context) error {
-	a.expect()
+	a.Expect()
 	if a.Pod == "" {
 		a.Pod, _ = os.Hostname() // where there is none, the state names nobody
 	}
@@ -105,8 +105,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// expect registers every check that readiness depends on.
-func (a *Agent) expect() {
+// Expect registers every check that readiness depends on. Run does so at its start;
+// whoever has another check to pass before Run calls it first, or the agent would seem
+// to be ready in between.
+func (a *Agent) Expect() {
 	for _, source := range a.Sources {
 		a.Health.Expect(checkName(source), source.Pace().BlindAfter)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,7 +24,7 @@ import (
 func run(ctx context.Context, config Config) error {
 	log := process.NewLogger(os.Stdout, config.Log)
 	klog.SetSlogLogger(log.With("component", "client-go"))
-	ebbtide, registry, err := build(config, log)
+	p, err := build(config, log)
 	if err != nil {
 		return err
 	}
@@ -36,22 +37,33 @@ func run(ctx context.Context, config Config) error {
 
 	group, serving := errgroup.WithContext(context.WithoutCancel(ctx))
 	serving, stopServing := context.WithCancel(serving)
-	group.Go(func() error { return process.Serve(serving, listener, agent.Handler(ebbtide.Health, registry)) })
-	if orders := listenForDrills(ctx, config, ebbtide); orders != nil {
-		group.Go(func() error {
-			// Without drills the agent does everything else, and metrics and health stay.
-			if err := drill.Serve(serving, orders, ebbtide.Drills); err != nil {
-				log.Warn("Ceased to take orders for drills", "err", err)
-			}
-			return nil
-		})
-	}
+	group.Go(func() error { return process.Serve(serving, listener, agent.Handler(p.agent.Health, p.registry)) })
 	group.Go(func() error {
 		// Metrics and health are served for as long as a drain goes on.
 		defer stopServing()
-		return ebbtide.Run(ctx)
+		if err := p.settle(ctx, config); err != nil {
+			return stopped(ctx, err)
+		}
+		if orders := listenForDrills(ctx, config, p.agent); orders != nil {
+			group.Go(func() error {
+				// Without drills the agent does everything else, and metrics and health stay.
+				if err := drill.Serve(serving, orders, p.agent.Drills); err != nil {
+					log.Warn("Ceased to take orders for drills", "err", err)
+				}
+				return nil
+			})
+		}
+		return p.agent.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// stopped is err, unless it only says that ctx has ended.
+func stopped(ctx context.Context, err error) error {
+	if errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }
 
 // listenForDrills makes the socket for drills. Without one an agent does everything
@@ -69,35 +81,37 @@ func listenForDrills(ctx context.Context, config Config, ebbtide *agent.Agent) n
 	return listener
 }
 
-// build returns the agent that config describes, and the registry of its metrics.
-// It asks nothing of anybody yet.
-func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+// parts are what run puts to work.
+type parts struct {
+	agent    *agent.Agent
+	registry *prometheus.Registry
+	provider *prometheus.GaugeVec
+}
+
+// build returns the agent that config describes, but for its sources, with what is
+// around it. It asks nothing of anybody yet.
+func build(config Config, log *slog.Logger) (parts, error) {
 	boot, err := agent.ThisBoot()
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
-	sources, err := newSources(config)
-	if err != nil {
-		return nil, nil, err
-	}
-
 	registry := process.NewRegistry()
-	metrics := agent.NewMetrics(registry, sources)
+	metrics := agent.NewMetrics(registry, nil)
 
 	access, err := process.Access(config.Kubeconfig)
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
 	node, err := newNode(config, access, metrics)
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
 	reporter, err := newReporter(config, access, node, registry, log)
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
-	return &agent.Agent{
-		Node: node, Sources: sources, Boot: boot,
+	ebbtide := &agent.Agent{
+		Node: node, Boot: boot,
 		Policy: drain.Policy{
 			DaemonSets: config.Drain.DaemonSets, VolumeDetach: config.Drain.VolumeDetach,
 			HandOver: drain.HandOverPolicy(config.Drain.HandOver),
@@ -106,7 +120,8 @@ func build(config Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry,
 		Concurrency: config.Drain.Concurrency,
 		Reporter:    reporter,
 		Health:      &agent.Health{Log: log}, Metrics: metrics, Log: log,
-	}, registry, nil
+	}
+	return parts{ebbtide, registry, newProviderGauge(registry)}, nil
 }
 
 // newReporter returns what a drain is told to: the log and, unless it was only

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,31 @@ func TestTheChartsValuesAreTheAgentsDefaults(t *testing.T) {
 	chartvalues.Read(t, "agent", values.fields(), "nodeName", "kubeconfig")
 	if diff := cmp.Diff(Default(), values); diff != "" {
 		t.Errorf("configuration (-default +values of the chart):\n%s", diff)
+	}
+}
+
+func TestTheChartKnowsTheProvidersThatTheAgentKnows(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../charts/ebbtide/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Agent struct {
+				Properties struct {
+					Config struct {
+						Properties struct{ Provider struct{ Enum []string } }
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Providers, schema.Properties.Agent.Properties.Config.Properties.Provider.Enum); diff != "" {
+		t.Errorf("providers (-agent +schema of the chart):\n%s", diff)
 	}
 }
 

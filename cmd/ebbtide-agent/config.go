@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/ebbtide/ebbtide/agent/provider"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 	"github.com/ebbtide/ebbtide/drain"
 )
@@ -63,7 +65,7 @@ type Drill struct {
 
 // The values that a field with a closed set may have.
 var (
-	Providers = []string{onAWS, onGCP, onAzure, onAlibaba, onTencent, onNone}
+	Providers = slices.Concat([]string{auto}, provider.All)
 	HandOvers = []string{
 		string(drain.HandOverWhenBlocked), string(drain.HandOverAlways), string(drain.HandOverNever),
 	}
@@ -82,7 +84,7 @@ const (
 // Default returns the configuration of an empty file.
 func Default() Config {
 	return Config{
-		Provider: onAWS,
+		Provider: auto,
 		AWS:      AWS{PollInterval: time.Second},
 		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
 		Drill:    Drill{Socket: "/run/ebbtide/drill.sock"},

@@ -11,16 +11,8 @@ import (
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 )
 
-// The clouds that a node can run in, as the file names them.
-const (
-	onAWS     = "aws"
-	onGCP     = "gcp"
-	onAzure   = "azure"
-	onAlibaba = "alibaba"
-	onTencent = "tencent"
-	// onNone is where no cloud gives a notice that a node can see. There are drills.
-	onNone = "none"
-)
+// auto finds the provider from the Node.
+const auto = "auto"
 
 // AWS says how to ask the EC2 metadata service.
 type AWS struct {

@@ -90,7 +90,7 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 			file: "\"a\\nb\": 1\n",
 			want: `agent.yaml:1: "a\nb": unknown field, known here: ` + groups,
 		},
-		"a cloud without notices":         {file: "provider: ibm", want: `agent.yaml:1: provider: "ibm" is not one of aws, gcp, azure, alibaba, tencent, none`},
+		"a cloud without notices":         {file: "provider: ibm", want: `agent.yaml:1: provider: "ibm" is not one of auto, aws, gcp, azure, alibaba, tencent, none`},
 		"a socket that could be anywhere": {file: "drill: {socket: drill.sock}", want: `agent.yaml:1: drill.socket: "drill.sock" is not the whole path of a file`},
 		"a socket that no kernel takes": {
 			file: "drill: {socket: /" + strings.Repeat("a", 90) + "}",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ebbtide/ebbtide/agent/provider"
 	"github.com/ebbtide/ebbtide/cmd/internal/metricspage"
 )
 
@@ -17,14 +18,17 @@ var update = flag.Bool("update", false, "write what the program is into docs/met
 func TestThePageOfMetricsSaysWhatTheAgentServes(t *testing.T) {
 	t.Parallel()
 	var registries []*prometheus.Registry
-	for _, provider := range Providers {
+	for _, name := range provider.All {
 		config := Default()
-		config.NodeName, config.Kubeconfig, config.Provider = "node-1", kubeconfigOfNobody(t), provider
-		_, registry, err := build(config, slog.New(slog.DiscardHandler))
+		config.NodeName, config.Kubeconfig, config.Provider = "node-1", kubeconfigOfNobody(t), name
+		built, err := build(config, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		registries = append(registries, registry)
+		if err := built.settle(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		registries = append(registries, built.registry)
 	}
 	metricspage.Hold(t, "agent", *update, registries...)
 }
@@ -33,11 +37,11 @@ func TestARehearsalServesNoMetricOfEvents(t *testing.T) {
 	t.Parallel()
 	config := Default()
 	config.NodeName, config.Kubeconfig, config.DryRun = "node-1", kubeconfigOfNobody(t), true
-	_, registry, err := build(config, slog.New(slog.DiscardHandler))
+	built, err := build(config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	families, err := registry.Gather()
+	families, err := built.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

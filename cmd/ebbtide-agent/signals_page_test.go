@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/provider"
 )
 
 // signalsPage is what users read of the sources and of what is done about notices.
@@ -19,10 +20,8 @@ const signalsPage = "../../docs/signals.md"
 func TestThePageOfSignalsHasEverySourceWithItsPace(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{}
-	for _, provider := range Providers {
-		config := Default()
-		config.Provider = provider
-		sources, err := newSources(config)
+	for _, name := range provider.All {
+		sources, err := newSources(Default(), place{provider: name})
 		if err != nil {
 			t.Fatal(err)
 		}

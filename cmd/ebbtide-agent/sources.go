@@ -7,32 +7,34 @@ import (
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/azure"
 	"github.com/ebbtide/ebbtide/agent/gcp"
+	"github.com/ebbtide/ebbtide/agent/provider"
 	"github.com/ebbtide/ebbtide/agent/stamp"
 )
 
-// newSources returns what config has the agent watch. They ask nothing yet.
-func newSources(config Config) ([]agent.Source, error) {
+// newSources returns what there is to watch where the machine runs, as config has it.
+// They ask nothing yet.
+func newSources(config Config, where place) ([]agent.Source, error) {
 	var found sources
-	switch config.Provider {
-	case onAWS:
+	switch where.provider {
+	case provider.AWS:
 		found.take(aws.NewSpot(aws.Options{
 			Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1, PollInterval: config.AWS.PollInterval,
 		}))
-	case onGCP:
+	case provider.GCP:
 		options := gcp.Options{Endpoint: config.GCP.Endpoint}
 		found.take(gcp.NewPreempted(options))
 		found.take(gcp.NewMaintenanceEvent(options))
 		found.take(gcp.NewUpcomingMaintenance(options))
-	case onAzure:
-		found.take(azure.NewScheduledEvents(azure.Options{Endpoint: config.Azure.Endpoint}))
-	case onAlibaba:
+	case provider.Azure:
+		found.take(azure.NewScheduledEvents(azure.Options{Endpoint: config.Azure.Endpoint, Machine: where.machine}))
+	case provider.Alibaba:
 		found.take(stamp.NewAlibaba(stamp.Options{Endpoint: config.Alibaba.Endpoint}))
-	case onTencent:
+	case provider.Tencent:
 		found.take(stamp.NewTencent(stamp.Options{Endpoint: config.Tencent.Endpoint}))
-	case onNone:
+	case provider.None:
 	}
 	if found.err != nil {
-		return nil, fmt.Errorf("making the sources of %q: %w", config.Provider, found.err)
+		return nil, fmt.Errorf("making the sources of %q: %w", where.provider, found.err)
 	}
 	return found.made, nil
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/agent/provider"
 )
 
 func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
@@ -17,16 +19,14 @@ func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 		"none":    nil,
 	}
 	got := map[string][]string{}
-	for _, provider := range Providers {
-		config := Default()
-		config.Provider = provider
-		sources, err := newSources(config)
+	for _, name := range provider.All {
+		sources, err := newSources(Default(), place{provider: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got[provider] = nil
+		got[name] = nil
 		for _, source := range sources {
-			got[provider] = append(got[provider], source.Provider()+"-"+source.Name())
+			got[name] = append(got[name], source.Provider()+"-"+source.Name())
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -37,16 +37,15 @@ func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 func TestASourceThatCannotBeMadeEndsTheStart(t *testing.T) {
 	t.Parallel()
 	bad := "nowhere"
-	for provider, config := range map[string]Config{
+	for name, config := range map[string]Config{
 		"aws":     {AWS: AWS{Endpoint: bad}},
 		"gcp":     {GCP: GCP{Endpoint: bad}},
 		"azure":   {Azure: Azure{Endpoint: bad}},
 		"alibaba": {Alibaba: Alibaba{Endpoint: bad}},
 		"tencent": {Tencent: Tencent{Endpoint: bad}},
 	} {
-		config.Provider = provider
-		if sources, err := newSources(config); err == nil {
-			t.Errorf("%s: %d sources, and no error", provider, len(sources))
+		if sources, err := newSources(config, place{provider: name}); err == nil {
+			t.Errorf("%s: %d sources, and no error", name, len(sources))
 		}
 	}
 }

@@ -138,3 +138,13 @@ metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* What an agent does, as a sentence without its subject. */}}
+{{- define "ebbtide.agent.watches" -}}
+{{- $name := dig "provider" "auto" .Values.agent.config -}}
+{{- if eq $name "none" -}}
+watches no cloud (provider: none); it takes orders for drills.
+{{- else -}}
+watches {{ if eq $name "auto" }}the cloud that its node runs in{{ else }}{{ $name | upper }}{{ end }} for the interruption of its node, and empties the node in time.
+{{- end }}
+{{- end -}}

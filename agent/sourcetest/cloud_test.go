@@ -306,7 +306,7 @@ func TestWhatASourceLeavesBehindIsFound(t *testing.T) {
 			return sightings, err
 		}
 	})
-	err := flap(t.Context(), h, h.New(t, true))
+	err := flap(t.Context(), h, h.New(t, true), somePolls)
 	if err == nil || !strings.Contains(err.Error(), "goroutines run after the end") {
 		t.Errorf("goroutines left behind: %v", err)
 	}

@@ -11,15 +11,22 @@ import (
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
 
+const (
+	// manyPolls are enough for a leak that shows once in a hundred faults.
+	manyPolls = 1000
+	// somePolls meet each fault once or twice.
+	somePolls = 150
+)
+
 // flap lets every fault come and go, in an order that no one has thought of, with
-// a good poll between them, and counts what is left.
-func flap(ctx context.Context, h Harness, r *Rig) error {
+// good polls between them, for so many polls, and counts what is left.
+func flap(ctx context.Context, h Harness, r *Rig, polls int) error {
 	before := runtime.NumGoroutine()
 	faults := h.faults(r).Names()
 	if err := r.none(ctx); err != nil {
 		return err
 	}
-	for range 2 {
+	for r.polls < polls {
 		rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] }) //nolint:gosec // no secret
 		for i, fault := range faults {
 			if err := stumble(ctx, h, r, fault); err != nil {
@@ -52,11 +59,14 @@ func stumble(ctx context.Context, h Harness, r *Rig, fault metadatatest.Fault) e
 	if err := r.Server.SetFault(fault); err != nil {
 		return err
 	}
-	// What the poll says is for endure; it is cut short, so that a fault of silence
+	// What these polls say is for endure; they are cut short, so that a fault of silence
 	// does not take its time.
-	short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
-	_, _ = r.poll(short)
-	stop()
+	for range 1 + rand.IntN(2) { //nolint:gosec // no secret
+		short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		_, _ = r.poll(short)
+		stop()
+		r.age(r.Source.Pace().Every)
+	}
 	if err := r.Server.ClearFault(); err != nil {
 		return err
 	}

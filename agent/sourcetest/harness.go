@@ -35,6 +35,8 @@ type Rig struct {
 	Age func(d time.Duration)
 	// Close gives up what the source holds.
 	Close func()
+
+	polls int // so far
 }
 
 // Harness says how a source is tested.
@@ -77,10 +79,16 @@ var checks = map[string]check{
 // because goroutines are counted.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for name, keepAlive := range map[string]bool{"where connections are kept": true, "where each request has its own": false} {
+	for name, c := range map[string]struct {
+		keepAlive bool
+		polls     int
+	}{
+		"where connections are kept":     {true, manyPolls},
+		"where each request has its own": {false, somePolls},
+	} {
 		// These come one by one, before the parallel tests begin.
 		t.Run("flapping leaves nothing behind "+name, func(t *testing.T) { //nolint:paralleltest // goroutines are counted
-			if err := flap(t.Context(), h, h.New(t, keepAlive)); err != nil {
+			if err := flap(t.Context(), h, h.New(t, c.keepAlive), c.polls); err != nil {
 				t.Error(err)
 			}
 		})
@@ -121,6 +129,7 @@ func (h Harness) faults(r *Rig) metadatatest.Definitions {
 func (r *Rig) poll(ctx context.Context) ([]agent.Sighting, error) {
 	ctx, stop := context.WithTimeout(ctx, r.Source.Pace().Timeout)
 	defer stop()
+	r.polls++
 	return r.Source.Poll(ctx)
 }
 

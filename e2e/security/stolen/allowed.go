@@ -16,6 +16,9 @@ func (v *Victims) Allowed() map[string]Request {
 		"its node tainted": func(ctx context.Context, c kubernetes.Interface) error {
 			return PatchNode(ctx, c, v.Own, `{"spec":{"taints":[`+keep+`,{"key":"ebbtide.dev/interruption","value":"SpotInterruption","effect":"NoSchedule"}]}}`)
 		},
+		"its node tainted softly": func(ctx context.Context, c kubernetes.Interface) error {
+			return PatchNode(ctx, c, v.Own, `{"spec":{"taints":[`+keep+`,{"key":"ebbtide.dev/interruption","value":"RebalanceAdvice","effect":"PreferNoSchedule"}]}}`)
+		},
 		"its node taken out of load balancers": func(ctx context.Context, c kubernetes.Interface) error {
 			return PatchNode(ctx, c, v.Own, `{"metadata":{"labels":{"node.kubernetes.io/exclude-from-external-load-balancers":""}}}`)
 		},

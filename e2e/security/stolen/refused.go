@@ -66,6 +66,9 @@ func (v *Victims) nodes() map[string]Attempt {
 		"another node cordoned": {"may not change another node", func(ctx context.Context, c kubernetes.Interface) error {
 			return PatchNode(ctx, c, v.Other, cordon)
 		}},
+		"another node tainted softly": {"may not change another node", func(ctx context.Context, c kubernetes.Interface) error {
+			return PatchNode(ctx, c, v.Other, `{"spec":{"taints":[{"key":"ebbtide.dev/interruption","effect":"PreferNoSchedule"}]}}`)
+		}},
 		"a label":                     patch("of a node's labels", `{"metadata":{"labels":{"karpenter.sh/capacity-type":"on-demand"}}}`),
 		"a label changed":             patch("of a node's labels", `{"metadata":{"labels":{"kubernetes.io/hostname":"x"}}}`),
 		"a label taken off":           patch("of a node's labels", `{"metadata":{"labels":{"kubernetes.io/hostname":null}}}`),
@@ -76,6 +79,8 @@ func (v *Victims) nodes() map[string]Attempt {
 		"its pods' addresses":         patch("of a node's spec", `{"spec":{"podCIDR":"192.0.2.0/24","podCIDRs":["192.0.2.0/24"]}}`),
 		"somebody's taint off":        taints(``),
 		"another taint on":            taints(keep + `,{"key":"example.com/x","effect":"NoSchedule"}`),
+		"another taint on softly":     taints(keep + `,{"key":"example.com/x","effect":"PreferNoSchedule"}`),
+		"somebody's taint hardened":   taints(`{"key":"example.com/keep","effect":"NoSchedule"}`),
 		"our taint, ending every pod": taints(keep + `,{"key":"ebbtide.dev/interruption","effect":"NoExecute"}`),
 	}
 }
@@ -109,6 +114,10 @@ func (v *Victims) ownPods() map[string]Attempt {
 		"a label, by which a Service finds it":  patch("of a pod's labels", "", `{"metadata":{"labels":{"app":"web"}}}`),
 		"a label taken off":                     patch("of a pod's labels", "", `{"metadata":{"labels":{"app":null}}}`),
 		"an annotation":                         patch("of a pod's annotations", "", `{"metadata":{"annotations":{"example.com/x":"y"}}}`),
+		"its author's word on an advice":        patch("of a pod's annotations", "", `{"metadata":{"annotations":{"ebbtide.dev/critical":"true"}}}`),
+		"its author's word on hand-overs":       patch("of a pod's annotations", "", `{"metadata":{"annotations":{"ebbtide.dev/hand-over":"Never"}}}`),
+		"its author's word on waiting":          patch("of a pod's annotations", "", `{"metadata":{"annotations":{"ebbtide.dev/wait-for-completion":"true"}}}`),
+		"a label like ours":                     patch("of a pod's labels", "", `{"metadata":{"labels":{"ebbtide.dev/critical":"true"}}}`),
 		"a finalizer":                           patch("of a pod's metadata", "", `{"metadata":{"finalizers":["example.com/x"]}}`),
 		"an owner":                              patch("hash and owner", "", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"x","uid":"x"}]}}`),
 		"an image":                              patch("may not change a pod's spec", "", `{"spec":{"containers":[{"name":"c","image":"example.com/x"}]}}`),

@@ -26,6 +26,8 @@ type Config struct {
 	Azure    Azure   `yaml:"azure"`
 	Alibaba  Alibaba `yaml:"alibaba"`
 	Tencent  Tencent `yaml:"tencent"`
+	Respond  Respond `yaml:"respond"`
+	Advice   Advice  `yaml:"advice"`
 	Drain    Drain   `yaml:"drain"`
 	Drill    Drill   `yaml:"drill"`
 	// Listen is the address for metrics and health. Port 0 means any free port;
@@ -86,6 +88,8 @@ func Default() Config {
 	return Config{
 		Provider: auto,
 		AWS:      AWS{PollInterval: time.Second},
+		Respond:  defaultRespond(),
+		Advice:   Advice{Priority: systemCritical},
 		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
 		Drill:    Drill{Socket: "/run/ebbtide/drill.sock"},
 		Listen:   ":9808",
@@ -100,6 +104,7 @@ func (c Config) Validate() error {
 	found.Check("nodeName", nodeNameProblem(c.NodeName))
 	found.Check("provider", settings.Choice(c.Provider, Providers))
 	c.checkClouds(&found)
+	c.checkResponses(&found)
 	found.Check("drain.volumeDetach", settings.Range(c.Drain.VolumeDetach, 0, maxVolumeDetach))
 	found.Check("drain.handOver", settings.Choice(c.Drain.HandOver, HandOvers))
 	found.Check("drain.concurrency", settings.Range(c.Drain.Concurrency, 1, maxConcurrency))

@@ -35,6 +35,9 @@ type GCP struct {
 type Azure struct {
 	// Endpoint is its address; empty means the one that Azure documents.
 	Endpoint string `yaml:"endpoint"`
+	// Acknowledge tells Azure when the machine of an event is empty, so that it need not
+	// wait any longer. Off, because what it brings forward is the end of the machine.
+	Acknowledge bool `yaml:"acknowledge"`
 }
 
 // Alibaba says how to ask the metadata service of Alibaba Cloud.

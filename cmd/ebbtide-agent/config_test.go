@@ -20,7 +20,7 @@ import (
 )
 
 // groups are the names that stand at the top of the file.
-const groups = "alibaba, aws, azure, drain, drill, gcp, kubeconfig, listen, log, nodeName, provider, tencent"
+const groups = "advice, alibaba, aws, azure, drain, drill, gcp, kubeconfig, listen, log, nodeName, provider, respond, tencent"
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
 
@@ -104,6 +104,15 @@ func TestABadConfigurationIsOneLineThatNamesFieldAndPlace(t *testing.T) {
 		"an endpoint of a cloud that the node is not in": {
 			file: "provider: aws\ngcp: {endpoint: https://127.0.0.1}",
 			want: "agent.yaml:2: gcp.endpoint: " + gcp.CheckEndpoint("https://127.0.0.1").Error(),
+		},
+		"a response that there is not": {
+			file: "respond: {freeze: Ignore}",
+			want: `agent.yaml:1: respond.freeze: "Ignore" is not one of DrainNow, DrainBefore, HandOver, CordonSoftly, ReportOnly`,
+		},
+		"no time to drain in": {file: "respond: {lead: 0s}", want: "agent.yaml:1: respond.lead: 0s is not between 1m0s and 12h0m0s"},
+		"a priority that no pod can have": {
+			file: "advice: {priority: 3000000000}",
+			want: "agent.yaml:1: advice.priority: 3000000000 is not between 0 and 2147483647",
 		},
 		"an endpoint with a path": {
 			file: "aws: {endpoint: 'http://127.0.0.1/latest'}",
@@ -198,13 +207,18 @@ func TestAFileWithNothingInItIsTheDefault(t *testing.T) {
 
 // full has another value than the default in every field.
 var full = Config{
-	NodeName:   "worker-1",
-	Provider:   "other",
-	AWS:        AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
-	GCP:        GCP{Endpoint: "http://127.0.0.1:1339"},
-	Azure:      Azure{Endpoint: "http://127.0.0.1:1340"},
-	Alibaba:    Alibaba{Endpoint: "http://127.0.0.1:1341"},
-	Tencent:    Tencent{Endpoint: "http://127.0.0.1:1342"},
+	NodeName: "worker-1",
+	Provider: "other",
+	AWS:      AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
+	GCP:      GCP{Endpoint: "http://127.0.0.1:1339"},
+	Azure:    Azure{Endpoint: "http://127.0.0.1:1340", Acknowledge: true},
+	Alibaba:  Alibaba{Endpoint: "http://127.0.0.1:1341"},
+	Tencent:  Tencent{Endpoint: "http://127.0.0.1:1342"},
+	Respond: Respond{
+		SpotInterruption: "a", RebalanceAdvice: "b", Maintenance: "c", Migration: "d", Freeze: "e", ScaleIn: "f",
+		NodeShutdown: "g", ClusterDisruption: "h", ShortFreeze: time.Second, Lead: 2 * time.Second, TTL: 3 * time.Second,
+	},
+	Advice:     Advice{Priority: 1},
 	Drain:      Drain{DaemonSets: true, VolumeDetach: 0, Concurrency: 3},
 	Drill:      Drill{Socket: "/run/other.sock"},
 	Listen:     "127.0.0.1:0",

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/agent"
-	"github.com/ebbtide/ebbtide/agent/azure"
 	"github.com/ebbtide/ebbtide/agent/provider"
 )
 
@@ -17,9 +16,9 @@ import (
 type place struct {
 	// provider is one of provider.All.
 	provider string
-	// machine is what the cloud calls it. Empty means that the source that wants to
-	// know asks the cloud.
-	machine string
+	// providerID is the Node's; empty where the Node was not asked. With it a source knows
+	// a metadata service that is another machine's.
+	providerID string
 }
 
 // providerCheck is the name in Health of finding the provider.
@@ -113,5 +112,5 @@ func look(ctx context.Context, from getter, log *slog.Logger) (place, error) {
 	} else {
 		log.Info("Found provider", "provider", found.Provider, "providerID", id)
 	}
-	return place{provider: found.Provider, machine: azure.MachineName(id)}, nil
+	return place{provider: found.Provider, providerID: id}, nil
 }

@@ -26,11 +26,17 @@ func newSources(config Config, where place) ([]agent.Source, error) {
 		found.take(gcp.NewMaintenanceEvent(options))
 		found.take(gcp.NewUpcomingMaintenance(options))
 	case provider.Azure:
-		found.take(azure.NewScheduledEvents(azure.Options{Endpoint: config.Azure.Endpoint, Machine: where.machine}))
+		found.take(azure.NewScheduledEvents(azure.Options{
+			Endpoint: config.Azure.Endpoint, Machine: azure.MachineName(where.providerID),
+		}))
 	case provider.Alibaba:
-		found.take(stamp.NewAlibaba(stamp.Options{Endpoint: config.Alibaba.Endpoint}))
+		found.take(stamp.NewAlibaba(stamp.Options{
+			Endpoint: config.Alibaba.Endpoint, Instance: stamp.InstanceID(where.providerID),
+		}))
 	case provider.Tencent:
-		found.take(stamp.NewTencent(stamp.Options{Endpoint: config.Tencent.Endpoint}))
+		found.take(stamp.NewTencent(stamp.Options{
+			Endpoint: config.Tencent.Endpoint, Instance: stamp.InstanceID(where.providerID),
+		}))
 	case provider.None:
 	}
 	if found.err != nil {

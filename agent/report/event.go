@@ -78,7 +78,7 @@ type Events struct {
 
 	mu  sync.Mutex
 	uid types.UID
-	// noticed names the Event InterruptionNoticed that was written last.
+	// noticed names the Event about a notice itself that was written last.
 	noticed string
 }
 
@@ -113,7 +113,7 @@ func NewEvents(config *rest.Config, node Node, registry prometheus.Registerer) (
 	return &Events{node: node, client: client, events: events}, nil
 }
 
-// Noticed writes the Event InterruptionNoticed. One that does not get through is
+// Noticed writes the Event of the notice itself. One that does not get through is
 // written with the report.
 func (e *Events) Noticed(ctx context.Context, notice agent.Notice) error {
 	return e.writeAll(ctx, []*eventsv1.Event{e.story(ctx, notice).noticed()})
@@ -204,7 +204,7 @@ func (e *Events) write(ctx context.Context, event *eventsv1.Event) error {
 	e.events.WithLabelValues(written).Inc()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if event.Reason == InterruptionNoticed || event.Reason == DrillBegan {
+	if begins[event.Reason] {
 		e.noticed = event.Name
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/drain"
 )
 
@@ -49,6 +50,23 @@ func TestTheNoticeIsToldWhenItIsSeenAndNotAgainWithTheReport(t *testing.T) {
 		t.Errorf("%d requests were sent, want one for each Event", server.asked)
 	}
 	counted(t, registry, map[string]float64{written: 3})
+}
+
+func TestAnAdviceIsToldWhenItIsSeenAndNotAgainWithTheReport(t *testing.T) {
+	t.Parallel()
+	server := newAPIServer(t)
+	events, _ := server.sink(t, doomed{})
+	advice := notice
+	advice.Advice = agent.HandOver
+	if err := errors.Join(events.Noticed(t.Context(), advice), events.Report(t.Context(), advice, drainedOf(1))); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{AdviceFollowed, AdviceNoticed, EvictedOnAdvice}, server.has()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if server.asked != 3 {
+		t.Errorf("%d requests were sent, want one for each Event", server.asked)
+	}
 }
 
 func TestANoticeThatCouldNotBeToldIsToldWithTheReport(t *testing.T) {

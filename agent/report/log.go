@@ -12,7 +12,7 @@ import (
 	"github.com/ebbtide/ebbtide/drain"
 )
 
-// Log writes one line for each drain, with the whole report in it: the record
+// Log writes one line for each drain, drill and advice, with the whole report in it: the record
 // that outlives the node.
 type Log struct {
 	Log *slog.Logger
@@ -23,7 +23,8 @@ var _ agent.Reporter = Log{}
 // Report never fails.
 func (l Log) Report(ctx context.Context, notice agent.Notice, report drain.Report) error {
 	level := slog.LevelInfo
-	if !report.Complete() {
+	// What stays on an advice is well where it is.
+	if !report.Complete() && notice.Advice == "" {
 		level = slog.LevelWarn
 	}
 	// Counted here as well: it is what one looks for first, and what a query over
@@ -40,9 +41,12 @@ func (l Log) Report(ctx context.Context, notice agent.Notice, report drain.Repor
 		slog.Float64("leftSeconds", report.Plan.Deadline.Sub(report.Ended).Seconds()),
 		slog.Group("paths", paths...), slog.Any("report", report),
 	}
-	if notice.Kind == agent.Drill {
+	switch {
+	case notice.Kind == agent.Drill:
 		l.Log.LogAttrs(ctx, level, "Ended drill", attributes...)
-	} else {
+	case notice.Advice != "":
+		l.Log.LogAttrs(ctx, level, "Followed advice", attributes...)
+	default:
 		l.Log.LogAttrs(ctx, level, "Drained node", attributes...)
 	}
 	return nil

@@ -201,23 +201,36 @@ func TestAReporterThatHangsTakesNoTimeFromTheOthers(t *testing.T) {
 	})
 }
 
-func TestADrillIsALineOfItsOwn(t *testing.T) {
+func TestWhatIsNoInterruptionIsALineOfItsOwn(t *testing.T) {
 	t.Parallel()
-	drill := notice
-	drill.Kind = agent.Drill
-	var text bytes.Buffer
-	log := Log{Log: slog.New(slog.NewJSONHandler(&text, nil))}
-	if err := log.Report(t.Context(), drill, drained(drain.Spared)); err != nil {
-		t.Fatal(err)
-	}
-	var got struct {
+	drill, advice := notice, notice
+	drill.Kind, advice.Advice = agent.Drill, agent.HandOver
+	type begin struct {
 		Level, Msg string
 		Complete   bool
 	}
-	if err := json.Unmarshal(text.Bytes(), &got); err != nil {
-		t.Fatal(err)
+	cases := map[string]struct {
+		notice agent.Notice
+		want   begin
+	}{
+		"a drill that spared a pod":                {drill, begin{"WARN", "Ended drill", false}},
+		"an advice that left a pod, which is well": {advice, begin{"INFO", "Followed advice", false}},
 	}
-	if got.Msg != "Ended drill" || got.Level != "WARN" || got.Complete {
-		t.Errorf("the line begins with %+v", got)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var text bytes.Buffer
+			log := Log{Log: slog.New(slog.NewJSONHandler(&text, nil))}
+			if err := log.Report(t.Context(), c.notice, drained(drain.Spared)); err != nil {
+				t.Fatal(err)
+			}
+			var got begin
+			if err := json.Unmarshal(text.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("the line begins (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -94,25 +94,23 @@ func (s story) noticed() *eventsv1.Event {
 	if s.notice.Action != "" {
 		note += fmt.Sprintf(", action %s", s.notice.Action)
 	}
-	if !s.notice.Deadline.IsZero() {
+	isAdvice := s.notice.Advice != "" && !s.isNoted() // its end is nobody's but our own
+	if !s.notice.Deadline.IsZero() && !isAdvice {
 		note += fmt.Sprintf(", due %s (%s), %.0f s from first sight", s.notice.Deadline.UTC().Format(time.RFC3339),
 			s.notice.DeadlineKind, s.notice.Deadline.Sub(s.notice.FirstSeen).Seconds())
+	}
+	if s.notice.Advice != "" {
+		return s.advised(note)
 	}
 	return s.event(s.node, InterruptionNoticed, corev1.EventTypeWarning, "DrainNode", note, s.notice.FirstSeen)
 }
 
 // ended is the Event of the end of the drain.
 func (s story) ended(report drain.Report) *eventsv1.Event {
-	counts := make([]string, 0, len(drain.Paths))
-	for _, path := range drain.Paths {
-		if n := report.Count(path); n > 0 {
-			counts = append(counts, fmt.Sprintf("%d %s", n, path))
-		}
+	if s.notice.Advice != "" {
+		return s.followed(report)
 	}
-	pods := "there were no pods to move"
-	if len(counts) > 0 {
-		pods = "pods: " + strings.Join(counts, ", ")
-	}
+	pods := counts(report)
 	when := fmt.Sprintf("after %.0f s, %.0f s before the deadline", report.Ended.Sub(s.notice.FirstSeen).Seconds(),
 		report.Plan.Deadline.Sub(report.Ended).Seconds())
 	if report.Complete() {
@@ -126,6 +124,20 @@ func (s story) ended(report drain.Report) *eventsv1.Event {
 		note += "; left behind: " + strings.Join(left, ", ")
 	}
 	return s.event(s.node, DrainIncomplete, corev1.EventTypeWarning, "DrainNode", note, report.Ended)
+}
+
+// counts says how many pods took which path.
+func counts(report drain.Report) string {
+	var counts []string
+	for _, path := range drain.Paths {
+		if n := report.Count(path); n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, path))
+		}
+	}
+	if len(counts) == 0 {
+		return "there were no pods to move"
+	}
+	return "pods: " + strings.Join(counts, ", ")
 }
 
 func leftBehind(report drain.Report) []string {
@@ -174,8 +186,11 @@ func (s story) pod(pod drain.PodOutcome) []*eventsv1.Event {
 
 // befalls says what befalls the node.
 func (s story) befalls() string {
-	if s.notice.Kind == agent.Drill {
+	switch {
+	case s.notice.Kind == agent.Drill:
 		return "is under a drill"
+	case s.notice.Advice != "":
+		return "may be taken away"
 	}
 	return "is being interrupted"
 }
@@ -184,9 +199,7 @@ func (s story) befalls() string {
 // agent that resumes the drain, or after a reply that was lost, it is the same
 // Event, which the API server has once.
 func (s story) event(about corev1.ObjectReference, reason, kind, action, note string, at time.Time) *eventsv1.Event {
-	if s.notice.Kind == agent.Drill {
-		reason = inDrill[reason]
-	}
+	reason = s.reason(reason)
 	id := fnv.New64a()
 	for _, part := range []string{s.notice.ID, string(about.UID), reason} {
 		_, _ = id.Write([]byte(part + "\x00")) // a hash never fails

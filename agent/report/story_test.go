@@ -280,3 +280,74 @@ func TestWhatIsToldOfADrillIsToldUnderReasonsOfItsOwn(t *testing.T) {
 		t.Errorf("Events (-want +got):\n%s", diff)
 	}
 }
+
+func TestWhatIsToldOfAnAdviceIsToldUnderReasonsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	advice := tale
+	advice.notice.Kind, advice.notice.Source, advice.notice.Action = agent.RebalanceAdvice, "aws/rebalance", ""
+	advice.notice.Advice, advice.notice.DeadlineKind, advice.notice.Deadline = agent.HandOver, agent.Estimated, noon.Add(time.Hour)
+	softly := advice
+	softly.notice.Advice = agent.CordonSoftly
+	unread := drained()
+	unread.Unread = "listing pods: connection refused"
+	events := []*eventsv1.Event{
+		advice.noticed(), softly.noticed(), advice.ended(drained(drain.HandedOver, drain.Evicted)), advice.ended(drained()),
+		advice.ended(drained(drain.HandedOver, drain.Spared)), advice.ended(unread),
+	}
+	for _, pod := range []drain.PodOutcome{outcome(drain.HandedOver, 30, 30), outcome(drain.Evicted, 30, 30)} {
+		events = append(events, advice.pod(pod)...)
+	}
+	want := []telling{
+		{
+			"Normal", "AdviceNoticed", "FollowAdvice", "RebalanceAdvice noticed by aws/rebalance; critical pods are moved within their " +
+				"disruption budgets, and the scheduler prefers other nodes, until 2026-03-01T13:00:00Z at the latest (notice n-1)",
+		},
+		{
+			"Normal", "AdviceNoticed", "FollowAdvice",
+			"RebalanceAdvice noticed by aws/rebalance; the scheduler prefers other nodes, until 2026-03-01T13:00:00Z at the latest (notice n-1)",
+		},
+		{"Normal", "AdviceFollowed", "FollowAdvice", "Moved every critical pod after 30 s; pods: 1 Evicted, 1 HandedOver (notice n-1)"},
+		{"Normal", "AdviceFollowed", "FollowAdvice", "Moved every critical pod after 30 s; there were no pods to move (notice n-1)"},
+		{
+			"Normal", "AdviceIncomplete", "FollowAdvice",
+			"Left critical pods where they are after 30 s; pods: 1 HandedOver, 1 Spared; still here: default/web (notice n-1)",
+		},
+		{
+			"Normal", "AdviceIncomplete", "FollowAdvice",
+			"Moved nothing after 30 s; the pods were not read: listing pods: connection refused (notice n-1)",
+		},
+		{"Normal", "HandedOverOnAdvice", "HandOverPod", "Evicted after its replacement was Ready, with 30 s of grace: node node-1 may be taken away (notice n-1)"},
+		{"Normal", "EvictedOnAdvice", "EvictPod", "Evicted within its disruption budget, with 30 s of grace: node node-1 may be taken away (notice n-1)"},
+	}
+	if diff := cmp.Diff(want, tellings(events)); diff != "" {
+		t.Errorf("Events (-want +got):\n%s", diff)
+	}
+}
+
+func TestANoticeThatIsNotActedOnYetIsNoted(t *testing.T) {
+	t.Parallel()
+	planned := tale
+	planned.notice.Kind, planned.notice.Source, planned.notice.Action = agent.Maintenance, "azure/scheduled-events", agent.Reboot
+	planned.notice.Advice, planned.notice.DeadlineKind = agent.DrainBefore, agent.Earliest
+	ignored := planned
+	ignored.notice.Advice, ignored.notice.Action, ignored.notice.Deadline = agent.ReportOnly, agent.Migrate, time.Time{}
+	want := []telling{
+		{
+			"Normal", "NoticeNoted", "NoteNotice", "Maintenance noticed by azure/scheduled-events, action reboot, " +
+				"due 2026-03-01T12:02:00Z (earliest), 120 s from first sight; the node is drained shortly before (notice n-1)",
+		},
+		{"Normal", "NoticeNoted", "NoteNotice", "Maintenance noticed by azure/scheduled-events, action migrate; nothing is done about it (notice n-1)"},
+	}
+	if diff := cmp.Diff(want, tellings([]*eventsv1.Event{planned.noticed(), ignored.noticed()})); diff != "" {
+		t.Errorf("Events (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryResponseThatIsNoDrainHasWords(t *testing.T) {
+	t.Parallel()
+	for _, response := range agent.Responses {
+		if words := responses[response]; (words == "") != (response == agent.DrainNow) {
+			t.Errorf("the response %s is told as %q", response, words)
+		}
+	}
+}

@@ -70,10 +70,12 @@ func TestAnAgentGetsItsFileAndFlagsAndNothingOfTheEnvironment(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(started.Text("config")), &config); err != nil {
 		t.Fatal(err)
 	}
+	fake := map[string]any{"endpoint": options.Endpoint}
 	want := map[string]any{
 		"provider": "aws",
 		"aws":      map[string]any{"endpoint": options.Endpoint, "pollInterval": "500ms"},
-		"drain":    map[string]any{"concurrency": 3},
+		"gcp":      fake, "azure": fake, "alibaba": fake, "tencent": fake,
+		"drain": map[string]any{"concurrency": 3},
 	}
 	if diff := cmp.Diff(want, config); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

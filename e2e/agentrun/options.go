@@ -18,8 +18,8 @@ type Options struct {
 	Node string
 	// Kubeconfig is the path of a file that says how to reach the API server.
 	Kubeconfig string
-	// Provider is the cloud that the fake stands for, as the agent's file names it; empty
-	// means "aws".
+	// Provider is what the agent's file says of the cloud; empty means "aws". The agent is
+	// given the fake in every cloud's place, also in those that it should not ask.
 	Provider string
 	// Endpoint is the fake metadata service: an http URL of a loopback address.
 	// Any other is refused.
@@ -66,27 +66,27 @@ func checkEndpoint(endpoint string) error {
 	return nil
 }
 
+// clouds are the groups of the agent's file that have an endpoint.
+var clouds = []string{"aws", "gcp", "azure", "alibaba", "tencent"}
+
 // config is what the agent's file says.
 func (o Options) config() (map[string]any, error) {
 	if _, named := o.Config["provider"]; named {
 		return nil, errors.New("checking options: Config names the provider, which is an option by itself")
 	}
-	for name, value := range o.Config {
-		group, is := value.(map[string]any)
-		if _, named := group["endpoint"]; named || name == o.provider() && !is {
-			return nil, fmt.Errorf("checking options: Config may set fields of %q, but for the endpoint", name)
-		}
-	}
 	config := maps.Clone(o.Config)
 	if config == nil {
 		config = map[string]any{}
 	}
-	group := map[string]any{"endpoint": o.Endpoint}
-	if given, is := config[o.provider()].(map[string]any); is {
+	config["provider"] = cmp.Or(o.Provider, "aws")
+	for _, cloud := range clouds {
+		given, is := config[cloud].(map[string]any)
+		if _, named := given["endpoint"]; named || config[cloud] != nil && !is {
+			return nil, fmt.Errorf("checking options: Config may set fields of %q, but for the endpoint", cloud)
+		}
+		group := map[string]any{"endpoint": o.Endpoint}
 		maps.Copy(group, given)
+		config[cloud] = group
 	}
-	config["provider"], config[o.provider()] = o.provider(), group
 	return config, nil
 }
-
-func (o Options) provider() string { return cmp.Or(o.Provider, "aws") }

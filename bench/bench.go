@@ -71,12 +71,19 @@ func (b *bench) scenarios() []scenario {
 			key: s.key, title: s.title, measure: func(ctx context.Context) error { return b.compare(ctx, s) },
 		})
 	}
+	for _, c := range clouds {
+		all = append(all, scenario{
+			key: "f" + c.suffix, alone: true, measure: func(ctx context.Context) error { return b.cordon(ctx, c) },
+			title: fmt.Sprintf("notice to cordon on %s, %s: a notice becomes readable, a watcher sees the node cordoned; -runs times", c.provider, c.notices),
+		})
+	}
+	for _, c := range clouds {
+		all = append(all, scenario{
+			key: "g" + c.suffix, alone: true, measure: func(ctx context.Context) error { return b.idle(ctx, c) },
+			title: fmt.Sprintf("an agent has nothing to do on %s for -idle", c.provider),
+		})
+	}
 	return append(all,
-		scenario{
-			key: "f", alone: true, measure: b.cordon,
-			title: "notice to cordon: a notice becomes readable, a watcher sees the node cordoned; -runs times",
-		},
-		scenario{key: "g", alone: true, measure: b.idle, title: "an agent has nothing to do for -idle"},
 		scenario{key: "drain", alone: true, measure: b.drain, title: "what a drain of 40 pods with an open budget asks of the API server"},
 		scenario{
 			key: "admission", alone: true, places: true, measure: b.admission,

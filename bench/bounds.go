@@ -54,11 +54,33 @@ var bounds = []bound{
 	{scenario: "f", figure: figurePolls, limit: 1.5},
 	{scenario: "f", figure: figurePollsPeak, limit: 1.5},
 
+	{scenario: "f_gcp", figure: figureP50, limit: 0.25},
+	{scenario: "f_gcp", figure: figureP99, limit: 0.5},
+
+	{scenario: "f_azure", figure: figureP50, limit: 0.7},
+	{scenario: "f_azure", figure: figureP99, limit: 1.3},
+
 	{scenario: "g", figure: figureAPIRequests, limit: 1},
 	{scenario: "g", figure: figureResident, limit: 28},
 	{scenario: "g", figure: figureAnonymous, limit: 12},
 	{scenario: "g", figure: figureCPU, limit: 2},
 	{scenario: "g", figure: figurePolls, limit: 1.5},
+	{scenario: "g", figure: figurePollsPeak, limit: 1.5},
+
+	{scenario: "g_gcp", figure: figureAPIRequests, limit: 1},
+	{scenario: "g_gcp", figure: figureResident, limit: 28},
+	{scenario: "g_gcp", figure: figureAnonymous, limit: 12},
+	{scenario: "g_gcp", figure: figureCPU, limit: 2},
+	// One request a key that is open all the time, and two keys of which that is so. Each
+	// is asked anew every five seconds, and looked at once a minute.
+	{scenario: "g_gcp", figure: figureOpenPeak, limit: 1},
+	{scenario: "g_gcp", figure: figurePolls, limit: 0.6},
+
+	{scenario: "g_azure", figure: figureAPIRequests, limit: 1},
+	{scenario: "g_azure", figure: figureResident, limit: 28},
+	{scenario: "g_azure", figure: figureAnonymous, limit: 12},
+	{scenario: "g_azure", figure: figureCPU, limit: 2},
+	{scenario: "g_azure", figure: figurePolls, limit: 1},
 
 	{scenario: "drain", figure: figureRequestsPerPod, limit: 1.3},
 

@@ -52,10 +52,12 @@ const (
 	figureFailures       = "drains_failed"
 	figureObserved       = "observed_s"
 
+	figureRuns        = "runs"
 	figureP50         = "p50_s"
 	figureP99         = "p99_s"
 	figurePolls       = "metadata_requests_per_s"
 	figurePollsPeak   = "metadata_requests_per_s_peak"
+	figureOpenPeak    = "open_requests_per_path_peak"
 	figureAPIRequests = "api_requests"
 	figureResident    = "resident_mib"
 	figureAnonymous   = "anonymous_mib"
@@ -95,6 +97,7 @@ var meanings = []meaning{
 	{figurePastBudget, "pods deleted, or lost untold, while their budget allowed no disruption"},
 	{figureFailures, "calls of RunNodeDrain or RunCordonOrUncordon that returned an error"},
 	{figureObserved, "when the trial ended"},
+	{figureRuns, ""},
 	{figureP50, ""},
 	{figureP99, ""},
 	{figureAPIRequests, ""},
@@ -103,6 +106,7 @@ var meanings = []meaning{
 	{figureCPU, ""},
 	{figurePolls, ""},
 	{figurePollsPeak, ""},
+	{figureOpenPeak, ""},
 }
 
 // round keeps three decimals: more would not be true.

@@ -87,8 +87,8 @@ func (b *bench) parse(args []string) (out string, err error) {
 	flags.IntVar(&b.sizes.nodes, "nodes", 100, "d: nodes, half of which get notice")
 	flags.IntVar(&b.sizes.podsPerNode, "pods-per-node", 20, "d: pods on each node")
 	flags.IntVar(&b.sizes.budgets, "budgets", 10, "d: Deployments, with a budget each")
-	flags.IntVar(&b.runs, "runs", 50, "f: notices")
-	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do")
+	flags.IntVar(&b.runs, "runs", 50, "f: notices, on each cloud")
+	flags.DurationVar(&b.idleFor, "idle", 5*time.Minute, "g: how long the agent has nothing to do, on each cloud")
 	flags.IntVar(&b.creates, "creates", 100, "admission: pods of a block")
 	flags.DurationVar(&b.pace, "pace", 0, "admission: time between two pods of each client; 0: each as fast as it can, "+
 		"which keeps a small machine so busy that a time is the work of all clients' pods: 200ms is a rollout's pace")

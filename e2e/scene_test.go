@@ -37,11 +37,16 @@ func TestMain(m *testing.M) {
 // scene is one doomed node with its metadata service, and a refuge for its pods.
 // Scenes share a control plane and keep apart by a label on nodes and pods.
 type scene struct {
-	t          *testing.T
-	lab        *lab.Lab
-	namespace  string
-	doomed     *lab.Node
-	imds       *awstest.Server
+	t         *testing.T
+	lab       *lab.Lab
+	namespace string
+	doomed    *lab.Node
+	imds      *awstest.Server
+	// provider and endpoint are the cloud's that the agent asks: imds, unless a test has
+	// another. config is laid over the agent's file.
+	provider, endpoint string
+	config             map[string]any
+
 	user       string
 	kubeconfig string
 	noticed    time.Time
@@ -64,6 +69,7 @@ func newScene(t *testing.T, l *lab.Lab) *scene {
 func newQuietScene(t *testing.T, l *lab.Lab) *scene {
 	t.Helper()
 	s := &scene{t: t, lab: l, namespace: l.Namespace(t), imds: awstest.New(t)}
+	s.endpoint = s.imds.URL()
 	s.doomed = l.Node(t, lab.NodeSpec{Name: s.namespace + "-doomed", Labels: s.label()})
 	s.user = lab.ServiceAccountUser(s.namespace, "ebbtide-agent")
 	var err error
@@ -106,7 +112,7 @@ func (s *scene) start(args ...string) *agentrun.Agent {
 	s.t.Helper()
 	return agentrun.New(s.t, agentrun.Options{
 		Binary: agentrun.Binary(s.t, agentrun.Race), Node: s.doomed.Name(), Kubeconfig: s.kubeconfig,
-		Endpoint: s.imds.URL(), Dir: s.t.TempDir(), Args: args,
+		Provider: s.provider, Endpoint: s.endpoint, Dir: s.t.TempDir(), Config: s.config, Args: args,
 	})
 }
 
@@ -120,10 +126,15 @@ func (s *scene) ready(args ...string) *agentrun.Agent {
 
 // interrupt makes a notice readable and lets the machine die at its time.
 func (s *scene) interrupt(lead time.Duration) {
+	s.imds.Interrupt("terminate", s.doom(lead))
+}
+
+// doom lets the machine die after lead, and returns that moment.
+func (s *scene) doom(lead time.Duration) time.Time {
 	s.noticed = time.Now()
 	deadline := s.noticed.Add(lead)
 	s.doomed.DieAt(deadline)
-	s.imds.Interrupt("terminate", deadline)
+	return deadline
 }
 
 // report waits for the agent's report of its drain.

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/cluster"
 	"github.com/ebbtide/ebbtide/agent/report"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
@@ -29,10 +30,24 @@ import (
 
 func TestTheAgentIsGrantedWhatItAsksForAndNothingElse(t *testing.T) {
 	t.Parallel()
-	role := object[rbacv1.ClusterRole](t, rendered(t, Options{}), "ClusterRole", "ebbtide-agent")
-	want := permissions(append(drain.PolicyRules(), report.PolicyRules()...))
-	if diff := cmp.Diff(want, permissions(role.Rules)); diff != "" {
-		t.Errorf("permissions (-asked for +granted):\n%s", diff)
+	always := slices.Concat(drain.PolicyRules(), report.PolicyRules())
+	cases := map[string]struct {
+		config map[string]any
+		want   []rbacv1.PolicyRule
+	}{
+		"as the chart is":               {map[string]any{}, always},
+		"where the cluster is a source": {map[string]any{"cluster": map[string]any{"enabled": true}}, slices.Concat(always, cluster.PolicyRules())},
+		"where it could be, and is not": {map[string]any{"cluster": map[string]any{"enabled": false}}, always},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values := map[string]any{"agent": map[string]any{"config": c.config}}
+			role := object[rbacv1.ClusterRole](t, rendered(t, Options{Values: values}), "ClusterRole", "ebbtide-agent")
+			if diff := cmp.Diff(permissions(c.want), permissions(role.Rules)); diff != "" {
+				t.Errorf("permissions (-asked for +granted):\n%s", diff)
+			}
+		})
 	}
 }
 

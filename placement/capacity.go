@@ -72,14 +72,15 @@ type Snapshot struct {
 
 var _ Capacity = (*Snapshot)(nil)
 
-// NewSnapshot makes a snapshot of the nodes that pods can be sent to: Ready and not
-// cordoned. LatelyPending are the UIDs of the controllers whose pods our requirements
+// NewSnapshot makes a snapshot of the nodes that pods can be sent to: Ready, not
+// cordoned, and under no notice, be it an advice that only the scheduler is asked to
+// heed. LatelyPending are the UIDs of the controllers whose pods our requirements
 // lately left Pending; nil is none.
 func NewSnapshot(rules Rules, nodes []NodeState, latelyPending []types.UID) *Snapshot {
 	s := &Snapshot{rules: rules, pending: sets.New(latelyPending...)}
 	for _, state := range nodes {
 		switch {
-		case state.Node.Spec.Unschedulable || !ready(state.Node):
+		case state.Node.Spec.Unschedulable || !ready(state.Node) || underNotice(state.Node):
 		case rules.LongLived(state.Node.Labels):
 			s.longLived = append(s.longLived, state)
 		default:
@@ -87,6 +88,11 @@ func NewSnapshot(rules Rules, nodes []NodeState, latelyPending []types.UID) *Sna
 		}
 	}
 	return s
+}
+
+// underNotice says whether an agent has been told that the node may end.
+func underNotice(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == interruptionTaint })
 }
 
 func ready(node *corev1.Node) bool {

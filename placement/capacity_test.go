@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/placement/placementtest"
 )
 
@@ -54,6 +55,8 @@ func TestANodeCountsIfThePodCouldRunThere(t *testing.T) {
 		"a tainted node":                       {"spec: {taints: [{key: a, effect: NoSchedule}]}", "{}", nil, 0},
 		"a tainted node that is tolerated":     {"spec: {taints: [{key: a, effect: NoSchedule}]}", "spec: {tolerations: [{key: a, operator: Exists}]}", nil, 1},
 		"a softly tainted node":                {"spec: {taints: [{key: a, effect: PreferNoSchedule}]}", "{}", nil, 1},
+		"a node under an advice":               {"spec: {taints: [{key: ebbtide.dev/interruption, value: Maintenance, effect: PreferNoSchedule}]}", "{}", nil, 0},
+		"a node under an advice, tolerated":    {"spec: {taints: [{key: ebbtide.dev/interruption, value: Maintenance, effect: PreferNoSchedule}]}", "spec: {tolerations: [{operator: Exists}]}", nil, 0},
 		"a node that the selector wants":       {"metadata: {labels: {zone: a}}", "spec: {nodeSelector: {zone: a}}", nil, 1},
 		"a node that the selector rules out":   {"metadata: {labels: {zone: b}}", "spec: {nodeSelector: {zone: a}}", nil, 0},
 		"a node that the affinity rules out":   {"metadata: {labels: {zone: b}}", terms("[{matchExpressions: [{key: zone, operator: In, values: [a]}]}]"), nil, 0},
@@ -80,6 +83,13 @@ func TestANodeCountsIfThePodCouldRunThere(t *testing.T) {
 				t.Errorf("%d nodes could run it, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+func TestTheTaintOfAgentsIsKnownByItsName(t *testing.T) {
+	t.Parallel()
+	if interruptionTaint != drain.TaintKey {
+		t.Errorf("it is taken to be %q, want %q", interruptionTaint, drain.TaintKey)
 	}
 }
 

@@ -1,6 +1,6 @@
 package placement
 
-// The keys that placement reads and writes on pods.
+// The keys that placement reads and writes on pods, and reads on nodes.
 const (
 	prefix = "ebbtide.dev/"
 
@@ -10,6 +10,9 @@ const (
 	OverrideAnnotation = prefix + "placement"
 	// DecisionAnnotation on a pod holds its [Record] as JSON.
 	DecisionAnnotation = prefix + "placement-decision"
+
+	// interruptionTaint is the key of the taint that agents put on nodes.
+	interruptionTaint = prefix + "interruption"
 )
 
 // The values of [OverrideAnnotation].

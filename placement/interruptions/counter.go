@@ -259,6 +259,8 @@ func (t *term) count(ctx context.Context, facts []Fact) {
 		switch {
 		case fact.Subject == Interruption:
 			t.Log.InfoContext(ctx, "Counted interruption", "node", fact.Node, "notice", fact.Notice, "kind", fact.Value)
+		case fact.Subject == Advice:
+			t.Log.InfoContext(ctx, "Counted advice", "node", fact.Node, "notice", fact.Notice, "kind", fact.Value)
 		case fact.Subject == Drain && fact.Value == Unreported:
 			t.Log.WarnContext(ctx, "Heard of no end of drain", "node", fact.Node, "notice", fact.Notice)
 		case fact.Subject == Drain:

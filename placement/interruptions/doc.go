@@ -15,6 +15,10 @@
 // [Unreported]: its agent or its Event went under with the machine, and pods may have.
 // What became of pods only their Events say.
 //
+// An advice is no interruption: nobody knows whether the machine ends. It counts apart,
+// when a node is first seen to carry it, and so do the pods that move on it. When a real
+// notice takes it over, that counts as the interruption that it is.
+//
 // Drills never count: they stand as such in the annotation, and their Events have
 // reasons of their own.
 //

@@ -11,6 +11,10 @@ const (
 	Drain Subject = "Drain"
 	// Pod that was told to leave; the value is one of Paths.
 	Pod Subject = "Pod"
+	// Advice that a node is under, which is no interruption; the value is one of Kinds.
+	Advice Subject = "Advice"
+	// AdvicePod was told to leave on one; the value is one of AdvicePaths.
+	AdvicePod Subject = "AdvicePod"
 	// ShortenedGrace of a pod, which counts as Pod as well; it has no value.
 	ShortenedGrace Subject = "ShortenedGrace"
 )
@@ -59,6 +63,9 @@ const (
 
 var paths = []string{Evicted, HandedOver, Forced}
 
+// advicePaths are without Forced: nothing is, on an advice.
+var advicePaths = []string{Evicted, HandedOver}
+
 // reporter is what the agent's Events are reported by.
 const reporter = "ebbtide.dev/agent"
 
@@ -78,4 +85,6 @@ var podFacts = map[string]Fact{
 	"HandedOver":             {Subject: Pod, Value: HandedOver},
 	"ForcedPastBudget":       {Subject: Pod, Value: Forced},
 	"GraceShortened":         {Subject: ShortenedGrace},
+	"EvictedOnAdvice":        {Subject: AdvicePod, Value: Evicted},
+	"HandedOverOnAdvice":     {Subject: AdvicePod, Value: HandedOver},
 }

@@ -2,6 +2,7 @@ package interruptions
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type Memory struct {
 	// looked is true after the first look at the nodes.
 	looked        bool
 	interruptions map[identity]*interruption
+	// advices are those that nodes carry, and since when a node has not carried one that
+	// it did; zero while it does.
+	advices map[identity]time.Time
 	// told is what each Event has counted for, and oldest the order in which they came,
 	// a ring once it is full.
 	told   map[types.UID]int32
@@ -47,15 +51,21 @@ func (id identity) fact(subject Subject, value string) Fact {
 func (m *Memory) Nodes(now time.Time, nodes []*corev1.Node) []Fact {
 	carried := make(map[string]*drain.State, len(nodes))
 	var facts []Fact
+	advised := map[identity]string{}
 	for _, node := range nodes {
 		state := realState(node)
+		if state != nil && state.Advice != "" {
+			advised[identity{node.Name, state.Notice}] = kindOf(state)
+			state = nil
+		}
 		carried[node.Name] = state
 		if state != nil {
 			facts = append(facts, m.carried(now, identity{node.Name, state.Notice}, state)...)
 		}
 	}
+	facts = append(facts, m.advise(now, advised)...)
 	m.looked = true
-	for _, id := range m.identities() {
+	for _, id := range sorted(m.interruptions) {
 		at, there := carried[id.node]
 		found, forget := m.interruptions[id].settle(now, id, sight{there, at})
 		facts = append(facts, found...)
@@ -66,7 +76,33 @@ func (m *Memory) Nodes(now time.Time, nodes []*corev1.Node) []Fact {
 	return facts
 }
 
-// realState is the interruption that node carries; nil for none, for a drill and for
+// advise takes in which advices nodes carry now, by their kinds. Like an interruption it
+// counts when it is first seen, but for the first look, and is kept in mind for a while
+// after. Of what comes of it nobody has to be told: no pod is lost to one.
+func (m *Memory) advise(now time.Time, carried map[identity]string) []Fact {
+	var facts []Fact
+	for id, missed := range m.advices {
+		switch {
+		case carried[id] != "":
+		case missed.IsZero():
+			m.advices[id] = now
+		case now.Sub(missed) >= keepFor:
+			delete(m.advices, id)
+		}
+	}
+	for _, id := range sorted(carried) {
+		if _, known := m.advices[id]; !known && m.looked {
+			facts = append(facts, id.fact(Advice, carried[id]))
+		}
+		if m.advices == nil {
+			m.advices = make(map[identity]time.Time)
+		}
+		m.advices[id] = time.Time{}
+	}
+	return facts
+}
+
+// realState is the interruption or advice that node carries; nil for none, for a drill and for
 // what cannot be read, which is another version's. A node that is put back is under none,
 // and an agent that has only pods to tidy writes down no notice at all, so that a drill
 // whose cordon was refused would pass for an interruption.
@@ -227,15 +263,10 @@ func (m *Memory) tales() int {
 	return count
 }
 
-// identities are those of all interruptions, in an order of their own, so that the same
-// looks come to the same facts.
-func (m *Memory) identities() []identity {
-	ids := make([]identity, 0, len(m.interruptions))
-	for id := range m.interruptions {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b identity) int {
+// sorted are the identities of all, in an order of their own, so that the same looks come
+// to the same facts.
+func sorted[V any](all map[identity]V) []identity {
+	return slices.SortedFunc(maps.Keys(all), func(a, b identity) int {
 		return cmp.Or(strings.Compare(a.node, b.node), strings.Compare(a.notice, b.notice))
 	})
-	return ids
 }

@@ -36,6 +36,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		"Drains for interruptions that are over, by the outcome that an Event told; Unreported when none has come in time.", "outcome", outcomes)
 	vector(Pod, "ebbtide_interruptions_pods_total",
 		"Pods that were told to leave interrupted nodes, by the path that Events told; Evicted has those that agents count as Clamped.", "path", paths)
+	vector(Advice, "ebbtide_interruptions_advices_total",
+		"Advices that nodes came under, which are no interruptions, by kind, as Nodes tell.", "kind", kinds)
+	vector(AdvicePod, "ebbtide_interruptions_advice_pods_total",
+		"Pods that were told to leave on an advice, by the path that Events told.", "path", advicePaths)
 	shortened := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "ebbtide_interruptions_graces_shortened_total",
 		Help: "Pods that were told to leave interrupted nodes with less than their own grace, as Events told.",

@@ -24,7 +24,7 @@ func TestEverySeriesIsThereFromTheStart(t *testing.T) {
 			}
 		}
 	}
-	if want := len(kinds) + len(outcomes) + len(paths) + 2; count != want {
+	if want := 2*len(kinds) + len(outcomes) + len(paths) + len(advicePaths) + 2; count != want {
 		t.Errorf("there are %d series, want %d", count, want)
 	}
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()

@@ -96,11 +96,14 @@ func TestMemoryIsBounded(t *testing.T) {
 	if got := says(m.Nodes(noon, nodes(node("a", spot("n"))))); !slices.Equal(got, []string{comesUnder}) {
 		t.Errorf("a look finds %q", got)
 	}
+	advice := spot("n")
+	advice.Advice = "HandOver"
+	m.Nodes(noon, nodes(node("b", advice)))
 	for at := time.Duration(0); at <= unmarkedFor+keepFor+time.Hour; at += 10 * time.Minute {
 		m.Nodes(noon.Add(at), nil)
 	}
-	if len(m.interruptions) > 0 {
-		t.Errorf("remembers %d interruptions of nodes that are long gone", len(m.interruptions))
+	if len(m.interruptions)+len(m.advices) > 0 {
+		t.Errorf("remembers %d interruptions and %d advices of nodes that are long gone", len(m.interruptions), len(m.advices))
 	}
 }
 

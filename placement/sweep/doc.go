@@ -1,6 +1,6 @@
-// Package sweep takes back what drains have left on nodes and pods whose agent will
-// not: the cordon, taint, label and annotation of a node, and the hand-overs of its
-// pods.
+// Package sweep takes back what drains, and advices, have left on nodes and pods whose
+// agent will not: the cordon, taint, label and annotation of a node, and the hand-overs
+// of its pods.
 //
 // An agent undoes its own work, and the next agent of the node that of one before it.
 // Where no agent comes back, since the DaemonSet leaves the node out by now, or is not

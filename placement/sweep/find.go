@@ -62,5 +62,8 @@ func (l Leftover) String() string {
 	if l.State == nil {
 		return pods
 	}
+	if l.State.Advice != "" {
+		return fmt.Sprintf("%s, followed until %s, %s", l.State.Kind, l.State.Deadline.Format(time.RFC3339), pods)
+	}
 	return fmt.Sprintf("%s of %s, %s", l.State.Kind, l.State.Deadline.Format(time.RFC3339), pods)
 }

@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,13 @@ func left(ago time.Duration) *corev1.Node {
 	made.Annotations[drain.StateAnnotation] = `{"notice": "i-1", "kind": "SpotInterruption", "bootID": "b", "cordoned": true, "deadline": "` +
 		noon.Add(-ago).Format(time.RFC3339) + `"}`
 	return made
+}
+
+// advised is the node "one" on which an advice was to lapse so long before noon.
+func advised(ago time.Duration) *corev1.Node {
+	return with(left(ago), func(n *corev1.Node) {
+		n.Annotations[drain.StateAnnotation] = strings.Replace(n.Annotations[drain.StateAnnotation], `"cordoned": true`, `"advice": "HandOver"`, 1)
+	})
 }
 
 func pod(name, node string) *corev1.Pod {
@@ -77,6 +85,8 @@ func TestWhatADrainHasLeftIsTakenBack(t *testing.T) {
 		"of a node whose agent does not come back":      {nodes: nodes(left(time.Hour)), want: true},
 		"and not while its deadline is to come":         {nodes: nodes(left(-time.Minute))},
 		"and not while it is not long past":             {nodes: nodes(left(patience - time.Second))},
+		"of a node on which an advice has lapsed":       {nodes: nodes(advised(time.Hour)), want: true},
+		"and not while the advice would be followed":    {nodes: nodes(advised(-time.Minute))},
 		"of a node without a deadline":                  {nodes: nodes(with(left(0), func(n *corev1.Node) { n.Annotations[drain.StateAnnotation] = "{}" })), want: true},
 		"and not where an agent is":                     {nodes: nodes(left(time.Hour)), pods: pods(agent("one"))},
 		"and not where one has been until a moment ago": {nodes: nodes(left(time.Hour)), before: pods(agent("one"))},

@@ -203,6 +203,21 @@ func TestANodeIsOpenedAgainWhoseAgentDoesNotComeBack(t *testing.T) {
 	}
 }
 
+// An advice leaves a soft taint, which nobody may be kept off by for good, either.
+func TestAnAdviceIsTakenBackWhoseAgentDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	node, client := s.node(t)
+	state := drain.State{Notice: "r-1", Source: "aws/rebalance", Kind: "RebalanceAdvice", Advice: "HandOver"}
+	state.SetDeadline(time.Now().Add(-time.Hour), time.Now(), drain.Boot{ID: "boot", Uptime: func() time.Duration { return 2 * time.Hour }})
+	if _, outcome := drain.Cordon(t.Context(), client, state); outcome.Err != "" {
+		t.Fatal(outcome.Err)
+	}
+	s.sweep(t, s.look, 0)
+	s.awaitOpen(t, node)
+	s.told(t, "RebalanceAdvice, followed until")
+}
+
 // An agent that cannot see its cloud is not Ready, and knows more than whoever only sees
 // that.
 func TestANodeIsLeftToAnAgentThatIsBlind(t *testing.T) {

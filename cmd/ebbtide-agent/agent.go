@@ -86,6 +86,8 @@ type parts struct {
 	agent    *agent.Agent
 	registry *prometheus.Registry
 	provider *prometheus.GaugeVec
+	// access is to the API server; what is asked by it is counted.
+	access *rest.Config
 }
 
 // build returns the agent that config describes, but for its sources, with what is
@@ -102,7 +104,9 @@ func build(config Config, log *slog.Logger) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	node, err := newNode(config, access, metrics)
+	counted := rest.CopyConfig(access)
+	counted.Wrap(metrics.CountRequests)
+	node, err := newNode(config, counted, metrics)
 	if err != nil {
 		return parts{}, err
 	}
@@ -122,7 +126,7 @@ func build(config Config, log *slog.Logger) (parts, error) {
 		Reporter:    reporter,
 		Health:      &agent.Health{Log: log}, Metrics: metrics, Log: log,
 	}
-	return parts{ebbtide, registry, newProviderGauge(registry)}, nil
+	return parts{ebbtide, registry, newProviderGauge(registry), counted}, nil
 }
 
 // newReporter returns what a drain is told to: the log and, unless it was only
@@ -141,11 +145,9 @@ func newReporter(
 	return append(reporters, events), nil
 }
 
-// newNode returns the agent's node on the API server, or a rehearsing one. Its
-// requests are counted, and so are its calls to pods.
+// newNode returns the agent's node on the API server, or a rehearsing one. Its calls to
+// pods are counted.
 func newNode(config Config, access *rest.Config, metrics *agent.Metrics) (agent.Node, error) {
-	access = rest.CopyConfig(access)
-	access.Wrap(metrics.CountRequests)
 	client, err := drain.NewClient(access, config.NodeName)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type Config struct {
 	Azure    Azure   `yaml:"azure"`
 	Alibaba  Alibaba `yaml:"alibaba"`
 	Tencent  Tencent `yaml:"tencent"`
+	Cluster  Cluster `yaml:"cluster"`
 	Respond  Respond `yaml:"respond"`
 	Advice   Advice  `yaml:"advice"`
 	Drain    Drain   `yaml:"drain"`

@@ -52,6 +52,13 @@ type Tencent struct {
 	Endpoint string `yaml:"endpoint"`
 }
 
+// Cluster says whether the cluster is listened to besides the cloud.
+type Cluster struct {
+	// Enabled watches the agent's own Node for what others are about to do to it. Off, so
+	// that an idle agent holds no watch.
+	Enabled bool `yaml:"enabled"`
+}
+
 const (
 	// Every program on the node shares the metadata service, and EC2 throttles the
 	// instance as a whole: once a second is enough, and tokens come on top. Every five

@@ -20,7 +20,7 @@ import (
 )
 
 // groups are the names that stand at the top of the file.
-const groups = "advice, alibaba, aws, azure, drain, drill, gcp, kubeconfig, listen, log, nodeName, provider, respond, tencent"
+const groups = "advice, alibaba, aws, azure, cluster, drain, drill, gcp, kubeconfig, listen, log, nodeName, provider, respond, tencent"
 
 const missingName = "nodeName: is missing: set --node-name, or $NODE_NAME from the field spec.nodeName of the pod"
 
@@ -214,6 +214,7 @@ var full = Config{
 	Azure:    Azure{Endpoint: "http://127.0.0.1:1340", Acknowledge: true},
 	Alibaba:  Alibaba{Endpoint: "http://127.0.0.1:1341"},
 	Tencent:  Tencent{Endpoint: "http://127.0.0.1:1342"},
+	Cluster:  Cluster{Enabled: true},
 	Respond: Respond{
 		SpotInterruption: "a", RebalanceAdvice: "b", Maintenance: "c", Migration: "d", Freeze: "e", ScaleIn: "f",
 		NodeShutdown: "g", ClusterDisruption: "h", ShortFreeze: time.Second, Lead: 2 * time.Second, TTL: 3 * time.Second,

@@ -19,6 +19,7 @@ func (c *Config) fields() settings.Fields {
 		"azure.acknowledge":         settings.Truth(&c.Azure.Acknowledge),
 		"alibaba.endpoint":          settings.Text(&c.Alibaba.Endpoint),
 		"tencent.endpoint":          settings.Text(&c.Tencent.Endpoint),
+		"cluster.enabled":           settings.Truth(&c.Cluster.Enabled),
 		"respond.spotInterruption":  settings.Text(&c.Respond.SpotInterruption),
 		"respond.rebalanceAdvice":   settings.Text(&c.Respond.RebalanceAdvice),
 		"respond.maintenance":       settings.Text(&c.Respond.Maintenance),

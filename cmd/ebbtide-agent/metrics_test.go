@@ -21,6 +21,7 @@ func TestThePageOfMetricsSaysWhatTheAgentServes(t *testing.T) {
 	for _, name := range provider.All {
 		config := Default()
 		config.NodeName, config.Kubeconfig, config.Provider = "node-1", kubeconfigOfNobody(t), name
+		config.Cluster.Enabled = true
 		built, err := build(config, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

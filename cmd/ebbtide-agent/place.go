@@ -43,7 +43,7 @@ func (p parts) settle(ctx context.Context, config Config) error {
 			return err
 		}
 	}
-	sources, err := newSources(config, where)
+	sources, err := newSources(config, where, p.access)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/rest"
 
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/provider"
@@ -20,15 +21,17 @@ const signalsPage = "../../docs/signals.md"
 func TestThePageOfSignalsHasEverySourceWithItsPace(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{}
+	config := Default()
+	config.NodeName, config.Cluster.Enabled = "worker-1", true
 	for _, name := range provider.All {
-		sources, err := newSources(Default(), place{provider: name})
+		sources, err := newSources(config, place{provider: name}, &rest.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, source := range sources {
 			pace, every := source.Pace(), "long poll"
-			// What may take a multiple of the time from one poll to the next is held.
-			if pace.Timeout <= 2*pace.Every {
+			// What is held has a breath between two polls, and no more.
+			if pace.Every >= time.Second {
 				every = brief(pace.Every)
 			}
 			want["`"+source.Provider()+"-"+source.Name()+"`"] = every + ", " + brief(pace.BlindAfter)

@@ -3,17 +3,20 @@ package main
 import (
 	"fmt"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/azure"
+	"github.com/ebbtide/ebbtide/agent/cluster"
 	"github.com/ebbtide/ebbtide/agent/gcp"
 	"github.com/ebbtide/ebbtide/agent/provider"
 	"github.com/ebbtide/ebbtide/agent/stamp"
 )
 
-// newSources returns what there is to watch where the machine runs, as config has it.
-// They ask nothing yet.
-func newSources(config Config, where place) ([]agent.Source, error) {
+// newSources returns what there is to watch where the machine runs, as config has it, and
+// on the API server. They ask nothing yet.
+func newSources(config Config, where place, access *rest.Config) ([]agent.Source, error) {
 	var found sources
 	switch where.provider {
 	case provider.AWS:
@@ -38,6 +41,9 @@ func newSources(config Config, where place) ([]agent.Source, error) {
 			Endpoint: config.Tencent.Endpoint, Instance: stamp.InstanceID(where.providerID),
 		}))
 	case provider.None:
+	}
+	if config.Cluster.Enabled {
+		found.take(cluster.New(access, config.NodeName))
 	}
 	if found.err != nil {
 		return nil, fmt.Errorf("making the sources of %q: %w", where.provider, found.err)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/rest"
 
 	"github.com/ebbtide/ebbtide/agent/provider"
 )
@@ -20,7 +21,7 @@ func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 	}
 	got := map[string][]string{}
 	for _, name := range provider.All {
-		sources, err := newSources(Default(), place{provider: name})
+		sources, err := newSources(Default(), place{provider: name}, &rest.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,6 +35,25 @@ func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 	}
 }
 
+func TestTheClusterIsListenedToBesidesEveryCloudIfAsked(t *testing.T) {
+	t.Parallel()
+	config := Default()
+	config.NodeName, config.Cluster.Enabled = "worker-1", true
+	for _, name := range provider.All {
+		alone, err := newSources(Default(), place{provider: name}, &rest.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources, err := newSources(config, place{provider: name}, &rest.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(sources) != len(alone)+1 || sources[len(alone)].Provider() != "kubernetes" {
+			t.Errorf("on %s: %v", name, sources)
+		}
+	}
+}
+
 func TestASourceThatCannotBeMadeEndsTheStart(t *testing.T) {
 	t.Parallel()
 	bad := "nowhere"
@@ -44,7 +64,7 @@ func TestASourceThatCannotBeMadeEndsTheStart(t *testing.T) {
 		"alibaba": {Alibaba: Alibaba{Endpoint: bad}},
 		"tencent": {Tencent: Tencent{Endpoint: bad}},
 	} {
-		if sources, err := newSources(config, place{provider: name}); err == nil {
+		if sources, err := newSources(config, place{provider: name}, &rest.Config{}); err == nil {
 			t.Errorf("%s: %d sources, and no error", name, len(sources))
 		}
 	}

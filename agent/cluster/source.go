@@ -96,10 +96,9 @@ func (s *Source) Pace() agent.Pace { return pace }
 func (s *Source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	err := s.poll(ctx)
 	switch {
-	case err == nil:
 	case errors.Is(ctx.Err(), context.Canceled):
 		s.Close()
-	case ctx.Err() == nil:
+	case err != nil && ctx.Err() == nil:
 		s.fail(err)
 	}
 	if err != nil {

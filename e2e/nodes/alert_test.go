@@ -266,8 +266,8 @@ var tells = []struct {
 		`^In the last ten minutes [0-9]+\.[0-9] pods a minute were told to leave nodes that the cloud takes back\.$`,
 	}},
 	{"EbbtideAgentBlind", 150 * time.Second, told{
-		map[string]string{"severity": "critical", "node": "spot-3", "source": "aws-spot", "namespace": release},
-		`^The agent ebbtide-agent-[a-z0-9]+ at [0-9.]+:9808, node spot-3, has read aws-spot for the last time [0-9ms. ]+ ago\. A notice would come unseen\.$`,
+		map[string]string{"severity": "critical", "node": "spot-3", "namespace": release},
+		`^The agent ebbtide-agent-[a-z0-9]+ at [0-9.]+:9808, node spot-3, has read one of its sources for the last time [0-9ms. ]+ ago\. A notice would come unseen\.$`,
 	}},
 	{"EbbtideWebhookUnreachable", 150 * time.Second, told{
 		map[string]string{"severity": "critical"},

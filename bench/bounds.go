@@ -51,8 +51,6 @@ var bounds = []bound{
 
 	{scenario: "f", figure: figureP50, limit: 0.6},
 	{scenario: "f", figure: figureP99, limit: 1.2},
-	{scenario: "f", figure: figurePolls, limit: 1.5},
-	{scenario: "f", figure: figurePollsPeak, limit: 1.5},
 
 	{scenario: "f_gcp", figure: figureP50, limit: 0.25},
 	{scenario: "f_gcp", figure: figureP99, limit: 0.5},

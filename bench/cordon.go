@@ -21,47 +21,36 @@ const cordonLanes = 5
 // sees the node cordoned. The runs spread that moment evenly over the time between two
 // requests of the agent, where chance would need many more of them to do so.
 func (b *bench) cordon(ctx context.Context, c cloud) error {
-	runs := make([]cordonRun, b.runs)
+	took := make([]float64, b.runs) // in seconds
 	lanes, ctx := errgroup.WithContext(ctx)
 	lanes.SetLimit(cordonLanes)
-	for i := range runs {
-		lanes.Go(func() (err error) {
+	for i := range took {
+		lanes.Go(func() error {
 			offset := time.Duration((float64(i) + 0.5) / float64(b.runs) * float64(c.every))
-			runs[i], err = b.cordonOnce(ctx, c, i, offset)
-			b.say("  notice %d of %d: %.3f s", i+1, b.runs, runs[i].took.Seconds())
+			one, err := b.cordonOnce(ctx, c, i, offset)
+			took[i] = one.Seconds()
+			b.say("  notice %d of %d: %.3f s", i+1, b.runs, took[i])
 			return err
 		})
 	}
 	if err := lanes.Wait(); err != nil {
 		return err
 	}
-	var took []float64
-	var mean, peak float64
-	for _, one := range runs {
-		took, mean, peak = append(took, one.took.Seconds()), mean+one.mean/float64(b.runs), max(peak, one.peak)
-	}
 	slices.Sort(took)
 	b.results.put("f"+c.suffix, ebbtide, Figures{
 		figureRuns: float64(len(took)), figureP50: round(quantile(took, 0.5)), figureP99: round(quantile(took, 0.99)),
-		figurePolls: round(mean), figurePollsPeak: round(peak),
 	})
 	return nil
-}
-
-// cordonRun is the figures of one notice.
-type cordonRun struct {
-	took       time.Duration
-	mean, peak float64
 }
 
 // beforehand is how long an agent is watched before its notice comes: by then its polls
 // have their pace.
 const beforehand = 4 * time.Second
 
-func (b *bench) cordonOnce(ctx context.Context, c cloud, i int, offset time.Duration) (one cordonRun, err error) {
+func (b *bench) cordonOnce(ctx context.Context, c cloud, i int, offset time.Duration) (took time.Duration, err error) {
 	w, err := b.newWatch(ctx, c, fmt.Sprintf("cordon-%s-%d", c.provider, i))
 	if err != nil {
-		return one, err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, w.end(ctx)) }()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -76,25 +65,17 @@ func (b *bench) cordonOnce(ctx context.Context, c cloud, i int, offset time.Dura
 		})
 	}()
 	if err := pause(ctx, beforehand); err != nil {
-		return one, err
+		return 0, err
 	}
 	if err := pause(ctx, time.Until(w.asked().Add(c.every).Add(offset))); err != nil {
-		return one, err
+		return 0, err
 	}
 	w.metadata.interrupt()
 	readable := w.metadata.NoticeReadableAt()
 	if err := <-seen; err != nil {
-		return one, err
+		return 0, err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
-		return one, err
-	}
-	log := w.metadata.Log()
-	lasted := log[len(log)-1].At.Sub(log[0].At)
-	return cordonRun{
-		took: at.Sub(readable),
-		mean: float64(len(log)-1) / lasted.Seconds(), peak: float64(w.metadata.Peak(10*time.Second)) / 10,
-	}, nil
+	return at.Sub(readable), nil
 }
 
 // quantile returns the smallest value of sorted that the share q of them does not

@@ -105,7 +105,7 @@ var meanings = []meaning{
 	{figureAnonymous, ""},
 	{figureCPU, ""},
 	{figurePolls, ""},
-	{figurePollsPeak, ""},
+	{figurePollsPeak, ""}, // of any minute
 	{figureOpenPeak, ""},
 }
 

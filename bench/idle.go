@@ -37,7 +37,8 @@ func (b *bench) idle(ctx context.Context, c cloud) (err error) {
 	for _, n := range w.metadata.Requests() {
 		asked += n
 	}
-	peak := w.metadata.Peak(10 * time.Second)
+	busiest := min(b.idleFor, time.Minute)
+	peak := float64(w.metadata.Peak(busiest)) / busiest.Seconds()
 	after, err := b.spent(ctx, w)
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func (b *bench) idle(ctx context.Context, c cloud) (err error) {
 		figureResident:    round(float64(after.memory.Resident) / mib),
 		figureAnonymous:   round(float64(after.memory.Anonymous) / mib),
 		figureCPU:         round((after.busy - before.busy).Seconds() * 1000 / lasted),
-		figurePolls:       round(float64(asked) / lasted), figurePollsPeak: round(float64(peak) / 10),
+		figurePolls:       round(float64(asked) / lasted), figurePollsPeak: round(peak),
 	}
 	if w.metadata.open != nil {
 		figures[figureOpenPeak] = float64(w.metadata.open.peak())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,9 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/gcp/gcptest"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/security/stolen"
 )
 
 // agent starts the real agent for the scene's own node.
@@ -145,6 +148,58 @@ func TestWhatAnotherBootHasLeftIsUndoneWithATokenOfItsOwnNode(t *testing.T) {
 	}
 	if got := s.refusals(); len(got) > 0 {
 		t.Errorf("the agents were refused: %+v", got)
+	}
+}
+
+// One critical pod moves, and another's replacement finds no place until the advice is
+// over: that is all that an agent does on one, and all that it takes back.
+func TestAnAdviceIsRefusedNothingWithATokenOfItsOwnNode(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, lab.Shared(t))
+	critical := strings.NewReplacer("ebbtide.dev/deadline", `ebbtide.dev/critical: "true", ebbtide.dev/deadline`)
+	alone := strings.NewReplacer("nodeSelector: {", fmt.Sprintf(`affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution:
+      [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: stuck}}}]}}, nodeSelector: {kubernetes.io/hostname: %s, `, s.own.Name()))
+	s.onOwnNode(3, s.workload("Deployment", "idle", "", time.Second),
+		critical.Replace(s.workload("Deployment", "moves", "", time.Second)),
+		critical.Replace(alone.Replace(s.workload("Deployment", "stuck", "", time.Second))))
+	idle, stuck := s.only("app=idle"), s.only("app=stuck")
+	cloud := gcptest.New(t)
+	a := agentrun.New(t, agentrun.Options{
+		Binary: agentrun.Binary(t, agentrun.Race), Node: s.own.Name(), Kubeconfig: s.kubeconfig(s.bound), Provider: "gcp",
+		Endpoint: cloud.URL(), Dir: t.TempDir(), Config: map[string]any{"respond": map[string]any{"maintenance": "HandOver", "ttl": "1m"}},
+	})
+	s.must(a.Ready(s.within(30 * time.Second)))
+	cloud.Maintain(0, "TERMINATE")
+	s.must(s.lab.WaitNode(s.within(30*time.Second), s.own.Name(), func(node *corev1.Node) bool {
+		return !node.Spec.Unschedulable && slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
+			return taint.Key == drain.TaintKey && taint.Effect == corev1.TaintEffectPreferNoSchedule
+		})
+	}))
+	record, err := a.WaitRecord(s.within(90*time.Second), func(r agentrun.Record) bool { return r.Message == "Followed advice" })
+	s.must(err)
+	var report drain.Report
+	s.must(record.Decode("report", &report))
+	paths := map[string]drain.Path{}
+	for _, pod := range report.Pods {
+		app, _, _ := strings.Cut(pod.Name, "-")
+		paths[app] = pod.Path
+	}
+	if diff := cmp.Diff(map[string]drain.Path{"moves": drain.HandedOver, "stuck": drain.Spared}, paths); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+
+	s.must(s.lab.WaitNode(s.within(time.Minute), s.own.Name(), func(node *corev1.Node) bool {
+		return node.Annotations[drain.StateAnnotation] == "" && slices.Equal(node.Spec.Taints, []corev1.Taint{stolen.Keep})
+	}))
+	if after := s.only("app=idle"); after.UID != idle.UID {
+		t.Errorf("the pod that nobody called critical was moved: %q is there now", after.Name)
+	}
+	after := s.only("app=stuck")
+	if owner := metav1.GetControllerOf(after); after.UID != stuck.UID || owner == nil || owner.Kind != "ReplicaSet" || len(after.Annotations[corev1.PodDeletionCost]) > 0 {
+		t.Errorf("the pod that stayed is %+v", after.ObjectMeta)
+	}
+	if got := s.refusals(); len(got) > 0 {
+		t.Errorf("the agent was refused: %+v", got)
 	}
 }
 

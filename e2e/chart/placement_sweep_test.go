@@ -97,6 +97,15 @@ func (s *swept) mark(t *testing.T) {
 	s.change(t, patch)
 }
 
+// advise leaves the node as an advice does.
+func (s *swept) advise(t *testing.T) {
+	t.Helper()
+	s.change(t, `{"metadata": {"annotations": {"ebbtide.dev/interruption":
+"{\"notice\": \"r-1\", \"kind\": \"RebalanceAdvice\", \"bootID\": \"b\", \"advice\": \"HandOver\", \"deadline\": \"2026-01-01T00:00:00Z\"}"}},
+"spec": {"taints": [{"key": "ebbtide.dev/interruption", "value": "RebalanceAdvice", "effect": "PreferNoSchedule"},
+{"key": "dedicated", "value": "edge", "effect": "NoSchedule"}]}}`)
+}
+
 // change changes the node by the administrator's account.
 func (s *swept) change(t *testing.T, patch string) {
 	t.Helper()
@@ -106,8 +115,19 @@ func (s *swept) change(t *testing.T, patch string) {
 
 func TestASweepIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
 	t.Parallel()
-	s := newSwept(t)
-	s.mark(t)
+	for name, leave := range map[string]func(*swept, *testing.T){"after a drain": (*swept).mark, "after an advice": (*swept).advise} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSwept(t)
+			leave(s, t)
+			s.isSwept(t)
+		})
+	}
+}
+
+// isSwept runs a sweeper and waits until nothing of ours is left on the node.
+func (s *swept) isSwept(t *testing.T) {
+	t.Helper()
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: s.client.EventsV1()})
 	ctx, stop := context.WithCancel(t.Context())
 	must(t, broadcaster.StartRecordingToSinkWithContext(ctx))

@@ -23,7 +23,13 @@ func (l *loop) follow(ctx context.Context, now time.Time, over []string) {
 	if l.outlived(now) {
 		l.lapse(ctx)
 	}
-	calls := l.Rules.calls(l.standing(), now)
+	standing := l.standing()
+	for _, notice := range standing {
+		if _, told := l.told[notice.ID]; told {
+			l.told[notice.ID] = now // it is no news when a source that was blind sees it again
+		}
+	}
+	calls := l.Rules.calls(standing, now)
 	advised := slices.IndexFunc(calls, func(c calling) bool { return !c.drains() })
 	for _, c := range calls {
 		if !c.drains() {
@@ -89,7 +95,7 @@ func (l *loop) act(ctx context.Context, c calling, now time.Time) {
 	case l.advising():
 		l.breakAdviceOff(notice)
 	}
-	if l.current != nil && !l.lapsing && !l.current.over(c.course.From) {
+	if l.current != nil && !l.lapsing && l.current.includes(notice, c.course.From) {
 		l.current.called = now
 		l.tighten(notice)
 		return

@@ -13,6 +13,9 @@ const (
 	// lapseAfter is how long past its deadline a notice that vanished is taken
 	// for over: a key that is gone for one poll must not undo a drain.
 	lapseAfter = time.Minute
+	// flickers is how long past its deadline a notice that vanished and came back is
+	// taken for the same. The clouds act on a deadline within seconds.
+	flickers = 30 * time.Second
 	// resolution is the least by which a repeated notice has to move a
 	// deadline forward to mean anything: a Date header counts whole seconds.
 	resolution = 1500 * time.Millisecond
@@ -46,6 +49,16 @@ func (i *interruption) over(moment time.Time) bool {
 	}
 	budget, _ := i.countdown.Budget()
 	return budget.Deadline.Before(moment)
+}
+
+// includes says whether a notice that asks for something from that moment on is about the
+// same interruption: all are that came before its end, and the same one is no other
+// because a reply shortly after lacked it. The node is still marked then, and empty.
+func (i *interruption) includes(notice Notice, from time.Time) bool {
+	if notice.ID == i.notice.ID {
+		from = from.Add(-flickers)
+	}
+	return !i.over(from)
 }
 
 // revocable says whether the notice can be withdrawn before its deadline. That of a spot

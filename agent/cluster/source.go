@@ -57,6 +57,7 @@ type Source struct {
 	version string    // from which on nothing was missed; empty: the Node is read anew
 	until   time.Time // when it is read anew in any case
 	seen    []agent.Sighting
+	said    []agent.Sighting // by the last poll that saw
 
 	fails int       // in a row
 	rest  time.Time // until when nothing is asked
@@ -88,7 +89,7 @@ func (s *Source) Pace() agent.Pace { return pace }
 
 // Poll says what is about to happen to the Node: at once if it has changed or something
 // is found when the Node is read anew, and else after some seconds in which it could have
-// changed. It sends nothing while the watch stands, two requests every five minutes and
+// changed. What is called off it says once, as cancelled. It sends nothing while the watch stands, two requests every five minutes and
 // after a fault, and one where a watch has come to its end. After a fault it rests before
 // it asks, longer each time.
 //
@@ -116,10 +117,19 @@ func (s *Source) Close() {
 	}
 }
 
-// sightings are what was seen, with what the API server's clock shows now.
+// sightings are what was seen, with what the API server's clock shows now, and once as
+// cancelled what was said before and is not seen any more: the API server's word that a
+// taint is gone is as good as its word that there is one.
 func (s *Source) sightings() []agent.Sighting {
-	now := s.client.clock.now()
 	all := slices.Clone(s.seen)
+	for _, before := range s.said {
+		if !slices.ContainsFunc(s.seen, func(now agent.Sighting) bool { return now.ID == before.ID }) {
+			before.State = agent.Cancelled
+			all = append(all, before)
+		}
+	}
+	s.said = s.seen
+	now := s.client.clock.now()
 	for i := range all {
 		all[i].ServerTime = now
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,12 @@ func says(t *testing.T, s *Source, want ...agent.Sighting) {
 	if diff := cmp.Diff(want, got, byCloud, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
+}
+
+// off is a sighting of what is called off.
+func off(s agent.Sighting) agent.Sighting {
+	s.State = agent.Cancelled
+	return s
 }
 
 // after lets the server change after d.
@@ -69,10 +76,10 @@ func TestAChangeIsToldAtOnce(t *testing.T) {
 		want           []agent.Sighting
 	}{
 		"a taint appears":             {func(*corev1.Node) {}, byKarpenter, []agent.Sighting{taken()}},
-		"a taint is taken back":       {byKarpenter, untainted, nil},
+		"a taint is taken back":       {byKarpenter, untainted, []agent.Sighting{off(taken())}},
 		"the taint becomes a death":   {byKarpenter, deleted, []agent.Sighting{taken(started)}},
 		"the kubelet shuts down":      {func(*corev1.Node) {}, shuttingDown, []agent.Sighting{down}},
-		"a shutdown is called off":    {shuttingDown, ready(corev1.ConditionTrue, "KubeletReady", ""), nil},
+		"a shutdown is called off":    {shuttingDown, ready(corev1.ConditionTrue, "KubeletReady", ""), []agent.Sighting{off(down)}},
 		"Karpenter names the end":     {deleted, ends("2026-11-25T12:00:00Z"), []agent.Sighting{taken(started, endsAt(noon.Add(48*time.Hour)))}},
 		"a second one takes the Node": {byKarpenter, byAutoscaler, []agent.Sighting{taken(scaledIn)}},
 	}
@@ -234,10 +241,36 @@ func TestANodeThatIsGoneIsNotCalm(t *testing.T) {
 			}
 		}
 		server.create("uid-2")
+		says(t, s, off(taken(started)))
 		says(t, s)
 		server.change(byKarpenter)
 		want := taken(func(s *agent.Sighting) { s.ID = "kubernetes-disruption-uid-2" })
 		says(t, s, want)
+	})
+}
+
+func TestWhatIsCalledOffIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := newAPIServer()
+		server.change(byKarpenter)
+		server.change(shuttingDown)
+		s := server.source(t)
+		says(t, s, taken(), down)
+		server.change(untainted)
+		says(t, s, down, off(taken()))
+		says(t, s, down)
+
+		// Also if nobody saw it: an outage is not the end of a notice, and may hide it.
+		server.have(breaks(syscall.ECONNREFUSED))
+		server.cut(nil)
+		if got, err := poll(t.Context(), s); err == nil {
+			t.Fatalf("without an API server it says %+v", got)
+		}
+		server.change(ready(corev1.ConditionTrue, "KubeletReady", ""))
+		server.have(nil)
+		says(t, s, off(down))
+		says(t, s)
 	})
 }
 

@@ -8,15 +8,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// mostPause is the longest pause of an advice between two tries about one pod. What is
-// in its way may stay for the whole hour, and rebalance advices come to many nodes at a
-// time.
-const mostPause = 30 * time.Second
-
 // An advice is no interruption: the machine may live on for hours, or for ever. A node
 // is marked softly for it, by a taint that the scheduler avoids where it can, and pods
 // that are worth it leave gently; see [Policy.Only]. When it lapses the node is put back
 // as after a drain.
+
+// mostPause is the longest pause of an advice between two tries about one pod. What is
+// in its way may stay for the whole hour, and rebalance advices come to many nodes at a
+// time.
+const mostPause = 30 * time.Second
 
 // ErrUnderDrain says that a node carries the state of a drain of this boot, which an
 // advice never softens.

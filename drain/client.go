@@ -68,11 +68,15 @@ func (c *Client) Mark(ctx context.Context, state State) (State, error) {
 	if err != nil {
 		return state, err
 	}
-	if state.Advice != "" && isUnderDrain(node, state.BootID) {
-		return state, fmt.Errorf("marking node %q softly: %w", c.name, ErrUnderDrain)
+	doing := "cordoning"
+	if state.Advice != "" {
+		doing = "softly marking"
+		if isUnderDrain(node, state.BootID) {
+			return state, fmt.Errorf("%s node %q: %w", doing, c.name, ErrUnderDrain)
+		}
 	}
 	patch, state := markPatch(node, state, time.Now())
-	return state, c.patchNode(ctx, "cordoning", patch, c.dryRun)
+	return state, c.patchNode(ctx, doing, patch, c.dryRun)
 }
 
 // Prove rehearses a cordon on the server without changing anything: it passes

@@ -43,8 +43,8 @@ type filter func(pod *corev1.Pod) SkipReason
 // them to it, with two differences: they ask the API server nothing, and they
 // never refuse a whole drain for one pod. Unmanaged pods and pods with emptyDir
 // volumes die with the machine, so they are told. An advice leaves more alone; see
-// [Policy.Only]. (kubectl's own filters are
-// not linked: they bring 24 MiB of kubectl onto every node.)
+// [Policy.Only]. (kubectl's own filters are not linked: they bring 24 MiB of kubectl
+// onto every node.)
 func filters(policy Policy) []filter {
 	rules := []filter{skipMirror, skipFinished}
 	if !policy.DaemonSets || policy.Only != nil {

@@ -72,6 +72,39 @@ func TestControlDoesWhatTheMethodsDo(t *testing.T) {
 	if r := get(t, s, "autoscaling/target-lifecycle-state"); r.status != 404 {
 		t.Errorf("the item removed: %d, want 404", r.status)
 	}
+	do("POST", "/rebalance", "")
+	if r := get(t, s, "events/recommendations/rebalance"); r.body != `{"noticeTime": "2026-11-22T11:58:40Z"}` {
+		t.Errorf("the recommendation reads %q", r.body)
+	}
+	do("POST", "/end-rebalance", "")
+	if r := get(t, s, "events/recommendations/rebalance"); r.status != 404 {
+		t.Errorf("the recommendation ended: %d, want 404", r.status)
+	}
+	do("POST", "/schedule/one?code=instance-stop&in=1h", "")
+	do("POST", "/schedule/two?state=canceled", "")
+	r := get(t, s, "events/maintenance/scheduled")
+	for _, want := range []string{`"22 Nov 2026 12:58:40 GMT", "Code": "instance-stop"`, `"23 Nov 2026 11:58:40 GMT", "Code": "system-reboot"`, `"State": "canceled"`} {
+		if !strings.Contains(r.body, want) {
+			t.Errorf("the list reads %s, want %s in it", r.body, want)
+		}
+	}
+	do("DELETE", "/schedule/one", "")
+	do("DELETE", "/schedule/two", "")
+	if r := get(t, s, "events/maintenance/scheduled"); r.body != "[]" {
+		t.Errorf("the list reads %s, want none", r.body)
+	}
+	do("POST", "/target?after=10s", "")
+	if r := get(t, s, "autoscaling/target-lifecycle-state"); r.status != 404 {
+		t.Errorf("the target state, too early: %d, want 404", r.status)
+	}
+	do("POST", "/target?state=Standby", "")
+	if r := get(t, s, "autoscaling/target-lifecycle-state"); r.body != "Standby" {
+		t.Errorf("the target state is %q", r.body)
+	}
+	do("POST", "/end-target", "")
+	if r := get(t, s, "autoscaling/target-lifecycle-state"); r.status != 404 {
+		t.Errorf("the target state ended: %d, want 404", r.status)
+	}
 	if got := do("POST", "/reset", ""); len(got.Requests) != 0 {
 		t.Errorf("requests after a reset: %v", got.Requests)
 	}
@@ -85,6 +118,9 @@ func TestControlRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"POST /interrupt?notice=soon":    400,
 		"POST /interrupt?after=soon":     400,
 		"POST /clock?offset=a-bit":       400,
+		"POST /rebalance?after=soon":     400,
+		"POST /schedule/one?in=soon":     400,
+		"POST /target?after=soon":        400,
 		"GET /interrupt":                 405,
 		"GET /latest/meta-data/instance": 404,
 	} {

@@ -6,10 +6,13 @@
 // that came through a proxy is refused; an item that is not there answers 404;
 // replies carry the Date of the cloud's clock, which can be told to differ from
 // ours; a connection serves one request. The layout of replies follows the EC2
-// user guide, "Instance metadata and user data" and "Spot Instance interruption
-// notices".
+// user guide, "Instance metadata and user data", "Spot Instance interruption
+// notices", "EC2 instance rebalance recommendations" and "Scheduled events for Amazon
+// EC2 instances", and the EC2 Auto Scaling user guide, "Retrieve the target lifecycle
+// state through instance metadata".
 //
-// Interrupt makes a notice readable, TakeBack removes it. SetFault puts one of
+// Interrupt makes a notice readable, TakeBack removes it; Rebalance, Schedule and Target
+// do so for what the other items announce. SetFault puts one of
 // Faults in the way, and each says by its Effect what a careful client can
 // still see. Requests, Peak and Log show what a client asked for.
 //

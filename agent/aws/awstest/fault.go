@@ -2,7 +2,6 @@ package awstest
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/ebbtide/ebbtide/agent/metadata/metadatatest"
 )
@@ -65,30 +64,17 @@ const (
 // tokens, and EC2's own: a way to go without tokens, and what a notice can hold
 // besides a time.
 var definitions = append(metadatatest.Common(), metadatatest.Tokens()...).With(
-	notice(UnreadableTime, "the notice, if there is one, names a time that no one can read",
-		func(_ metadatatest.Ask, n interruption) string { return document(n.action, "in a little while") }),
-	notice(PastTime, "the notice, if there is one, names a time an hour ago",
-		func(ask metadatatest.Ask, n interruption) string {
-			return document(n.action, cloudTime(ask, ask.Now.Add(-time.Hour)))
-		}),
-	notice(NoTime, "the notice, if there is one, names no time",
-		func(_ metadatatest.Ask, n interruption) string { return `{"action": "` + n.action + `"}` }),
+	notice(UnreadableTime, "notices, if there are any, name times that no one can read"),
+	notice(PastTime, "notices, if there are any, name times an hour ago"),
+	notice(NoTime, "notices, if there are any, name no times"),
 	v1Only(IMDSv1Only403, http.StatusForbidden),
 	v1Only(IMDSv1Only404, http.StatusNotFound),
 	v1Only(IMDSv1Only405, http.StatusMethodNotAllowed),
 )
 
-// notice is a fault of the words of a notice, where there is one.
-func notice(f Fault, doc string, write func(metadatatest.Ask, interruption) string) metadatatest.Definition {
-	return metadatatest.Definition{
-		Fault: metadatatest.Fault(f), Effect: Shows, Doc: doc,
-		Tamper: func(ask metadatatest.Ask, honest metadatatest.Reply) metadatatest.Reply {
-			if n, present := present(ask); present && len(honest.Tells) > 0 {
-				honest.Body = write(ask, n)
-			}
-			return honest
-		},
-	}
+// notice is a fault of the words of a notice, where there is one; wordings has them.
+func notice(f Fault, doc string) metadatatest.Definition {
+	return metadatatest.Definition{Fault: metadatatest.Fault(f), Effect: Shows, Doc: doc}
 }
 
 // v1Only is a service without tokens.

@@ -299,3 +299,29 @@ func TestFaultsAndRequestsMayComeAtOnce(t *testing.T) {
 		t.Errorf("afterwards: %d, want 200", r.status)
 	}
 }
+
+func TestTheFaultsOfWordsTouchEachNotice(t *testing.T) {
+	t.Parallel()
+	const rebalance, maintenance = "events/recommendations/rebalance", "events/maintenance/scheduled"
+	tests := map[Fault]map[string]string{
+		UnreadableTime: {rebalance: `"noticeTime": "in a little while"`, maintenance: `"NotBefore": "in a little while"`},
+		PastTime:       {rebalance: `"noticeTime": "2026-11-22T11:00:00Z"`, maintenance: `"NotBefore": "22 Nov 2026 11:00:00 GMT"`},
+		NoTime:         {rebalance: `"noticeTime": null`, maintenance: `[{"Code": "instance-stop"`},
+	}
+	for fault, wants := range tests {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			s, _ := newWithClock(t)
+			s.Rebalance(0)
+			s.Schedule(0, Event{ID: "instance-event-1", Code: "instance-stop", NotBefore: noon.Add(time.Hour)})
+			if err := s.SetFault(fault); err != nil {
+				t.Fatal(err)
+			}
+			for item, want := range wants {
+				if r := get(t, s, item); r.status != 200 || !strings.Contains(r.body, want) {
+					t.Errorf("%s: %d %s, want %s in it", item, r.status, r.body, want)
+				}
+			}
+		})
+	}
+}

@@ -50,8 +50,12 @@ func TestANoticeHasTheLayoutOfTheRealService(t *testing.T) {
 			if tc.wantTermination == "" && r.status != 404 || tc.wantTermination != "" && r.body != tc.wantTermination {
 				t.Errorf("termination time: %d %q, want %q", r.status, r.body, tc.wantTermination)
 			}
-			if r := get(t, s, "spot"); r.body != "instance-action" {
-				t.Errorf("the folder lists %q", r.body)
+			want := "instance-action"
+			if tc.wantTermination != "" {
+				want += "\ntermination-time"
+			}
+			if r := get(t, s, "spot"); r.body != want {
+				t.Errorf("the folder lists %q, want %q", r.body, want)
 			}
 		})
 	}
@@ -117,5 +121,63 @@ func TestAFaultDelaysWhenANoticeIsReadable(t *testing.T) {
 	}
 	if got := s.NoticeReadableAt(); !got.Equal(cleared) {
 		t.Errorf("readable since %s under a fault that shows it, want the end of the one that hid it", got)
+	}
+}
+
+func TestWhatElseIsAnnouncedHasTheLayoutOfTheRealService(t *testing.T) {
+	t.Parallel()
+	const (
+		rebalance   = "events/recommendations/rebalance"
+		maintenance = "events/maintenance/scheduled"
+		target      = "autoscaling/target-lifecycle-state"
+	)
+	reboot := Event{ID: "instance-event-1", Code: "system-reboot", NotBefore: noon.Add(21 * time.Hour), NotAfter: noon.Add(22 * time.Hour)}
+	const active = `{"NotBefore": "23 Nov 2026 09:00:00 GMT", "Code": "system-reboot", "Description": "The instance is scheduled for system-reboot", ` +
+		`"EventId": "instance-event-1", "NotAfter": "23 Nov 2026 10:00:00 GMT", "State": "active"}`
+	tests := map[string]struct {
+		announce func(*Server)
+		item     string
+		want     string // empty: 404
+	}{
+		"a recommendation is dated": {
+			func(s *Server) { s.Rebalance(0) }, rebalance, `{"noticeTime": "2026-11-22T12:00:00Z"}`,
+		},
+		"a recommendation by a clock that is ahead": {
+			func(s *Server) { s.SetClockOffset(time.Hour); s.Rebalance(0) }, rebalance, `{"noticeTime": "2026-11-22T13:00:00Z"}`,
+		},
+		"a recommendation to come":           {func(s *Server) { s.Rebalance(time.Second) }, rebalance, ""},
+		"a recommendation that ended":        {func(s *Server) { s.Rebalance(0); s.EndRebalance() }, rebalance, ""},
+		"an empty list where nothing is":     {func(*Server) {}, maintenance, "[]"},
+		"an event on the list":               {func(s *Server) { s.Schedule(0, reboot) }, maintenance, "[" + active + "]"},
+		"an event to come":                   {func(s *Server) { s.Schedule(time.Second, reboot) }, maintenance, "[]"},
+		"an event that was taken off":        {func(s *Server) { s.Schedule(0, reboot); s.Unschedule("instance-event-1") }, maintenance, "[]"},
+		"a later event in place of an early": {func(s *Server) { s.Schedule(0, Event{ID: "instance-event-1"}); s.Schedule(0, reboot) }, maintenance, "[" + active + "]"},
+		"two events, one of them cancelled and without its moments": {
+			func(s *Server) {
+				s.Schedule(0, reboot)
+				s.Schedule(0, Event{ID: "instance-event-2", Code: "instance-stop", State: "canceled"})
+			}, maintenance,
+			"[" + active + `, {"Code": "instance-stop", "Description": "[Canceled] The instance is scheduled for instance-stop", ` +
+				`"EventId": "instance-event-2", "State": "canceled"}]`,
+		},
+		"a target state":                    {func(s *Server) { s.Target(0, "Warmed:Stopped") }, target, "Warmed:Stopped"},
+		"no target state outside of groups": {func(s *Server) { s.Target(0, "InService"); s.EndTarget() }, target, ""},
+		"an item that was set, until something is announced": {
+			func(s *Server) { s.SetItem(target, "InService"); s.Target(0, "Terminated") }, target, "Terminated",
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := newWithClock(t)
+			tc.announce(s)
+			r := get(t, s, tc.item)
+			if tc.want == "" && r.status != 404 || tc.want != "" && r.body != tc.want {
+				t.Errorf("%s: %d %s, want %s", tc.item, r.status, r.body, tc.want)
+			}
+			if told := !s.NoticeReadAt().IsZero(); told != (r.status == 200 && r.body != "[]") {
+				t.Errorf("the notice counts as read: %t", told)
+			}
+		})
 	}
 }

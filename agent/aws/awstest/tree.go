@@ -29,6 +29,9 @@ const (
 	itemInstanceID      = "instance-id"
 	itemNotice          = "spot/instance-action"
 	itemTerminationTime = "spot/termination-time"
+	itemRebalance       = "events/recommendations/rebalance"
+	itemMaintenance     = "events/maintenance/scheduled"
+	itemLifecycle       = "autoscaling/target-lifecycle-state"
 )
 
 // defaultItems is what a spot instance with nothing ahead of it tells about
@@ -42,13 +45,12 @@ func defaultItems(instanceID string) map[string]string {
 		"placement/availability-zone":    "eu-central-1a",
 		"placement/availability-zone-id": "euc1-az2",
 		"placement/region":               "eu-central-1",
-		"events/maintenance/scheduled":   "[]",
+		itemMaintenance:                  "[]",
 	}
 }
 
-// SetItem gives an item under /latest/meta-data/ a value, for instance
-// "events/recommendations/rebalance" or "autoscaling/target-lifecycle-state".
-// The interruption itself is set by Interrupt.
+// SetItem gives an item under /latest/meta-data/ a value, to the letter. What is
+// announced by Interrupt, Rebalance, Schedule and Target goes before it.
 func (s *Server) SetItem(path, value string) {
 	s.Update(func() { s.items[path] = value })
 }
@@ -162,27 +164,32 @@ func (s *Server) token(r metadatatest.Ask, version string) metadatatest.Reply {
 // item answers for a path under meta-data.
 func (s *Server) item(ask metadatatest.Ask, path string) metadatatest.Reply {
 	answer := s.content(ask, path)
-	if path == itemNotice {
-		answer.Role = metadatatest.NoticeRole
-		sample := metadatatest.JSON(interruption{"terminate", ask.Now.Add(2 * time.Minute)}.document(ask))
-		answer.Sample = &sample
+	if sample, found := sample(ask, path); found {
+		answer.Role, answer.Sample = metadatatest.NoticeRole, &sample
 	}
 	return answer
 }
 
+// sample is what an item would hold with a notice; false for the items that hold none.
+func sample(ask metadatatest.Ask, path string) (metadatatest.Reply, bool) {
+	soon := ask.Now.Add(2 * time.Minute)
+	switch path {
+	case itemNotice:
+		return metadatatest.JSON(interruption{"terminate", soon}.document(ask)), true
+	case itemRebalance:
+		return metadatatest.JSON(advice{ask.Now}.document(ask)), true
+	case itemMaintenance:
+		event := Event{ID: "instance-event-0ebb71de0ebb71de0", Code: "system-reboot", NotBefore: soon}
+		return metadatatest.JSON("[" + event.document(ask) + "]"), true
+	case itemLifecycle:
+		return metadatatest.Text("Terminated"), true
+	}
+	return metadatatest.Reply{}, false
+}
+
 func (s *Server) content(ask metadatatest.Ask, path string) metadatatest.Reply {
-	if n, present := present(ask); present {
-		switch path {
-		case itemNotice:
-			answer := metadatatest.JSON(n.document(ask))
-			answer.Tells = []string{spotNotice}
-			return answer
-		case itemTerminationTime:
-			// The older item knows terminations only.
-			if n.action == "terminate" {
-				return metadatatest.Text(cloudTime(ask, n.at))
-			}
-		}
+	if answer, announced := announced(ask, path); announced {
+		return answer
 	}
 	if value, found := s.items[path]; found {
 		if strings.HasPrefix(path, "events/") {
@@ -196,12 +203,51 @@ func (s *Server) content(ask metadatatest.Ask, path string) metadatatest.Reply {
 	return s.Refuse(http.StatusNotFound)
 }
 
+// announced is what an item holds of the notices that can be read now; false where that
+// is nothing.
+func announced(ask metadatatest.Ask, path string) (metadatatest.Reply, bool) {
+	tell := func(reply metadatatest.Reply, names ...string) (metadatatest.Reply, bool) {
+		reply.Tells = names
+		return reply, true
+	}
+	if path == itemMaintenance {
+		list, tells := schedule(ask)
+		reply, _ := tell(metadatatest.JSON(list), tells...)
+		return reply, len(tells) > 0
+	}
+	notice := ask.Notice(tellers[path])
+	if notice == nil {
+		return metadatatest.Reply{}, false
+	}
+	switch content := notice.Content.(type) {
+	case interruption:
+		switch {
+		case path == itemNotice:
+			return tell(metadatatest.JSON(content.document(ask)), notice.Name)
+		case content.action == "terminate": // the older item knows no others
+			return metadatatest.Text(cloudTime(ask, content.at, isoLayout)), true
+		}
+	case advice:
+		return tell(metadatatest.JSON(content.document(ask)), notice.Name)
+	case string:
+		return tell(metadatatest.Text(content), notice.Name)
+	}
+	return metadatatest.Reply{}, false
+}
+
+// tellers are the items that tell of one notice, and its name.
+var tellers = map[string]string{
+	itemNotice: spotNotice, itemTerminationTime: spotNotice, itemRebalance: rebalanceNotice, itemLifecycle: lifecycleNotice,
+}
+
 // list is the content of a folder, one name a line, folders with a slash; empty
 // if there is no such folder.
 func (s *Server) list(ask metadatatest.Ask, folder string) string {
 	paths := slices.Collect(maps.Keys(s.items))
-	if _, present := present(ask); present {
-		paths = append(paths, itemNotice)
+	for item := range tellers {
+		if _, announced := announced(ask, item); announced {
+			paths = append(paths, item)
+		}
 	}
 	if folder != "" {
 		folder += "/"

@@ -1,16 +1,20 @@
 // Package aws watches the EC2 instance metadata service for what AWS is about
-// to do to this instance.
+// to do to this instance: interrupt it (spot), advise to leave it (rebalance),
+// maintain it or its host (maintenance), or scale it in (lifecycle).
 //
-// It speaks IMDSv2 through the AWS SDK's client on the transport of package
-// metadata, and closes what that client leaves open for a poller: it never falls
-// back to IMDSv1 unless told to, never goes through a proxy, never retries by
-// itself, never waits longer than a second, and takes nothing from the AWS_*
-// variables of the environment. Nothing that one poll met is held against the
-// next: the poll after a fault sees what there is to see.
+// It speaks IMDSv2 through the client of package metadata, and never falls back to
+// IMDSv1 unless told to. The four items share one client: one token, one
+// connection where the service keeps it, and one budget of requests, which all of
+// them keep to together, whatever happens. The interruption notice has two minutes
+// at most and is asked for first; the other items wait for what it leaves, and
+// while the service throttles they hardly ask at all. Nothing that one poll met is held
+// against the next of the interruption notice: the poll after a fault sees what
+// there is to see.
 //
 // "No notice" and "cannot see" are different answers. Only a 404 from a service
-// that is known to answer other items says "no notice"; everything that is not
-// an answer is an error with its likely cause.
+// that has told this instance's id less than ten seconds ago and since the last
+// fault says "no notice"; that is the proof that a notice would be seen. Everything
+// that is not an answer is an error with its likely cause.
 //
 // Pacing, deadlines and ids are the business of package agent.
 package aws

@@ -1,6 +1,13 @@
 package aws
 
-import "time"
+import (
+	"time"
 
-// Age lets d pass, as far as the trust in the service goes.
-func (s *Spot) Age(d time.Duration) { s.trust.Age(d) }
+	"github.com/ebbtide/ebbtide/agent"
+)
+
+// SetClock sets what the sources of one service go by, before they are polled: what is
+// read comes over a network, which knows no virtual time.
+func SetClock(s agent.Source, now func() time.Time) {
+	s.(*source).client.setClock(now) //nolint:forcetypeassert,errcheck // it is made here
+}

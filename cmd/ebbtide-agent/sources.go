@@ -20,9 +20,10 @@ func newSources(config Config, where place, access *rest.Config) ([]agent.Source
 	var found sources
 	switch where.provider {
 	case provider.AWS:
-		found.take(aws.NewSpot(aws.Options{
+		found.made, found.err = aws.NewSources(aws.Options{
 			Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1, PollInterval: config.AWS.PollInterval,
-		}))
+			Instance: aws.InstanceID(where.providerID),
+		})
 	case provider.GCP:
 		options := gcp.Options{Endpoint: config.GCP.Endpoint}
 		found.take(gcp.NewPreempted(options))

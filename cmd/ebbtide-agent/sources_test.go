@@ -12,7 +12,7 @@ import (
 func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{
-		"aws":     {"aws-spot"},
+		"aws":     {"aws-spot", "aws-rebalance", "aws-maintenance", "aws-lifecycle"},
 		"gcp":     {"gcp-preempted", "gcp-maintenance-event", "gcp-upcoming-maintenance"},
 		"azure":   {"azure-scheduled-events"},
 		"alibaba": {"alibaba-spot"},

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"github.com/ebbtide/ebbtide/agent"
@@ -28,6 +30,7 @@ func TestAWrongCommandLineIsExplained(t *testing.T) {
 		"a fault that does not exist":     {[]string{"--fault", "gremlins"}, []string{"--fault", "gremlins", "hanging-token"}},
 		"a duration that is none":         {[]string{"--interrupt-after", "soon"}, []string{"soon", "interrupt-after"}},
 		"a negative duration":             {[]string{"--notice", "-2m"}, []string{"--notice"}},
+		"a negative time to maintenance":  {[]string{"--maintenance-in", "-1h"}, []string{"--maintenance-in"}},
 		"a taking back of nothing":        {[]string{"--take-back-after", "2m"}, []string{"--take-back-after", "--interrupt-after"}},
 		"several mistakes, each reported": {[]string{"--listen", "x", "--notice", "-2m", "--take-back-after", "2m"}, []string{"--listen", "--notice", "--take-back-after"}},
 	}
@@ -56,7 +59,10 @@ func TestHelpTeaches(t *testing.T) {
 		t.Errorf("exit code %d, and on stderr %q", code, stderr.String())
 	}
 	help := stdout.String()
-	wants := []string{"ebbtide-agent --config agent.yaml", "-interrupt-after", "-take-back-after", "POST   /interrupt"}
+	wants := []string{
+		"ebbtide-agent --config agent.yaml", "-interrupt-after", "-take-back-after", "POST   /interrupt",
+		"-rebalance-after", "POST   /rebalance", "-maintenance-after", "POST   /schedule/", "-target-after", "POST   /target",
+	}
 	for _, f := range awstest.Faults() {
 		wants = append(wants, string(f))
 	}
@@ -97,8 +103,51 @@ func TestTheFlagsAnnounceAnInterruption(t *testing.T) {
 	}
 }
 
-// poll is what the agent's source reads of a fake that was started with these arguments.
+func TestTheFlagsAnnounceWhatElseThereIs(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want map[string]agent.Action // of the sources that see something
+	}{
+		"nothing unless it is asked for": {},
+		"nothing before its time":        {args: []string{"--rebalance-after", "1h", "--maintenance-after", "1h", "--target-after", "1h"}},
+		"a recommendation":               {[]string{"--rebalance-after", "0s"}, map[string]agent.Action{"rebalance": ""}},
+		"maintenance":                    {[]string{"--maintenance-after", "0s"}, map[string]agent.Action{"maintenance": agent.Reboot}},
+		"another maintenance": {
+			[]string{"--maintenance-after", "0s", "--maintenance", "instance-stop", "--maintenance-in", "1h"},
+			map[string]agent.Action{"maintenance": agent.Stop},
+		},
+		"an end by the group": {[]string{"--target-after", "0s"}, map[string]agent.Action{"lifecycle": agent.Terminate}},
+		"a state that stays":  {args: []string{"--target-after", "0s", "--target", "Standby"}},
+		"all at the same time": {
+			[]string{"--rebalance-after", "0s", "--maintenance-after", "0s", "--target-after", "0s", "--interrupt-after", "0s"},
+			map[string]agent.Action{"rebalance": "", "maintenance": agent.Reboot, "lifecycle": agent.Terminate, "spot": agent.Terminate},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := map[string]agent.Action{}
+			for _, source := range start(t, tc.args) {
+				for _, s := range sourcetest.Poll(t, source) {
+					got[source.Name()] = s.Action
+				}
+			}
+			if diff := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("what the sources see (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// poll is what the agent reads of interruptions.
 func poll(t *testing.T, args []string) []agent.Sighting {
+	t.Helper()
+	return sourcetest.Poll(t, start(t, args)[0])
+}
+
+// start are the agent's sources of a fake that was started with these arguments.
+func start(t *testing.T, args []string) []agent.Source {
 	t.Helper()
 	set := flag.NewFlagSet("", flag.ContinueOnError)
 	own := flags(set)
@@ -110,10 +159,9 @@ func poll(t *testing.T, args []string) []agent.Sighting {
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Close)
-	spot, err := aws.NewSpot(aws.Options{Endpoint: service.URL()})
+	sources, err := aws.NewSources(aws.Options{Endpoint: service.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(spot.Close)
-	return sourcetest.Poll(t, spot)
+	return sources
 }

@@ -61,10 +61,10 @@ func clouds() map[string][]*flapper {
 				{fate: emptied, says: spot, lead: 2 * time.Minute, lasts: 4 * time.Minute, flaky: 2 * time.Minute},
 				{fate: emptied, says: of(spot, func(s *Sighting) { s.Action = Stop }), lead: 90 * time.Second, lasts: 2 * time.Minute, flaky: 90 * time.Second},
 			}},
-			{provider: "aws", name: "rebalance", pace: every(10 * time.Second), habits: []habit{
+			{provider: "aws", name: "rebalance", pace: every(15 * time.Second), habits: []habit{
 				{fate: advised, says: Sighting{Kind: RebalanceAdvice, State: Advisory}, lasts: 2 * time.Hour},
 			}},
-			{provider: "aws", name: "maintenance", pace: every(30 * time.Second), habits: []habit{
+			{provider: "aws", name: "maintenance", pace: every(time.Minute), habits: []habit{
 				{fate: planned, says: maintenance, lead: 3 * time.Hour, lasts: 5 * time.Minute, native: true},
 			}},
 			{provider: "aws", name: "lifecycle", pace: every(5 * time.Second), habits: []habit{

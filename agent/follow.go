@@ -63,7 +63,7 @@ func (l *loop) tell(ctx context.Context, open []Notice, now time.Time) {
 		}
 		last, known := l.told[notice.ID]
 		l.told[notice.ID] = now
-		if known && now.Sub(last) < lapseAfter {
+		if known && now.Sub(last) < l.patience(notice.Source) {
 			continue
 		}
 		notice.Advice = l.Rules.response(notice)
@@ -199,10 +199,21 @@ func (l *loop) release(ctx context.Context, now time.Time, over []string) {
 	}
 	notice := l.current.notice
 	spent := l.advising() && !notice.Deadline.After(now)
-	silent := l.heard(notice.Source) && now.Sub(l.current.called) >= lapseAfter
+	silent := l.heard(notice.Source) && now.Sub(l.current.called) >= l.patience(notice.Source)
 	if spent || silent || slices.Contains(over, notice.ID) {
 		l.lapse(ctx)
 	}
+}
+
+// patience is how long a notice of a source may be missing before it is taken for
+// withdrawn: more than one reply of a source that is asked once a minute.
+func (l *loop) patience(source string) time.Duration {
+	for _, s := range l.Sources {
+		if pace := s.Pace(); sourceKey(s) == source {
+			return max(lapseAfter, 2*pace.Every+pace.Timeout)
+		}
+	}
+	return lapseAfter
 }
 
 // lapse takes back what was done about the current notice.

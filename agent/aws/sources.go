@@ -45,8 +45,9 @@ type Options struct {
 	LifecycleNotice time.Duration
 }
 
-// defaultLifecycleNotice is a quarter of what a hook has by default.
-const defaultLifecycleNotice = 15 * time.Minute
+// DefaultLifecycleNotice is what an empty Options has: a quarter of what a hook has by
+// default.
+const DefaultLifecycleNotice = 15 * time.Minute
 
 func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
@@ -56,7 +57,7 @@ func (o Options) withDefaults() Options {
 		o.PollInterval = minInterval
 	}
 	if o.LifecycleNotice == 0 {
-		o.LifecycleNotice = defaultLifecycleNotice
+		o.LifecycleNotice = DefaultLifecycleNotice
 	}
 	return o
 }

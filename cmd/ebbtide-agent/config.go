@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/provider"
 	"github.com/ebbtide/ebbtide/cmd/internal/settings"
 	"github.com/ebbtide/ebbtide/drain"
@@ -88,13 +89,16 @@ const (
 func Default() Config {
 	return Config{
 		Provider: auto,
-		AWS:      AWS{PollInterval: time.Second},
-		Respond:  defaultRespond(),
-		Advice:   Advice{Priority: systemCritical},
-		Drain:    Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
-		Drill:    Drill{Socket: "/run/ebbtide/drill.sock"},
-		Listen:   ":9808",
-		Log:      settings.Log{Level: "info", Format: "json"},
+		AWS: AWS{
+			PollInterval: time.Second, Rebalance: true, Maintenance: true, Lifecycle: true,
+			LifecycleNotice: aws.DefaultLifecycleNotice,
+		},
+		Respond: defaultRespond(),
+		Advice:  Advice{Priority: systemCritical},
+		Drain:   Drain{VolumeDetach: 12 * time.Second, Concurrency: 64, HandOver: string(drain.HandOverWhenBlocked)},
+		Drill:   Drill{Socket: "/run/ebbtide/drill.sock"},
+		Listen:  ":9808",
+		Log:     settings.Log{Level: "info", Format: "json"},
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/aws"
 	"github.com/ebbtide/ebbtide/agent/azure"
 	"github.com/ebbtide/ebbtide/agent/gcp"
@@ -21,8 +22,23 @@ type AWS struct {
 	// AllowIMDSv1 lets the agent ask without a session token where the metadata
 	// service gives none. Off, because anything on the node can forge such a call.
 	AllowIMDSv1 bool `yaml:"allowIMDSv1"`
-	// PollInterval is the time between two questions.
+	// PollInterval is the time between two questions for the interruption notice.
 	PollInterval time.Duration `yaml:"pollInterval"`
+	// Rebalance, Maintenance and Lifecycle are what is read besides: rebalance
+	// recommendations, scheduled events, and the target state of an Auto Scaling group.
+	Rebalance   bool `yaml:"rebalance"`
+	Maintenance bool `yaml:"maintenance"`
+	Lifecycle   bool `yaml:"lifecycle"`
+	// LifecycleNotice is how long the group's hook holds a termination back.
+	LifecycleNotice time.Duration `yaml:"lifecycleNotice"`
+}
+
+// reads says whether the source of that name is wanted.
+func (a AWS) reads(source agent.Source) bool {
+	wanted, optional := map[string]bool{
+		"rebalance": a.Rebalance, "maintenance": a.Maintenance, "lifecycle": a.Lifecycle,
+	}[source.Name()]
+	return wanted || !optional
 }
 
 // GCP says how to ask the metadata server of Compute Engine.
@@ -65,6 +81,10 @@ const (
 	// seconds is what its guide advises at least.
 	minPollInterval = time.Second
 	maxPollInterval = 5 * time.Second
+	// A hook that waits for less leaves no drain. More than two hours is more than a
+	// heartbeat can be.
+	minLifecycleNotice = time.Minute
+	maxLifecycleNotice = 2 * time.Hour
 )
 
 // checkClouds adds what is wrong with the groups of the clouds, also of those that the
@@ -72,6 +92,7 @@ const (
 func (c Config) checkClouds(found *settings.Errors) {
 	found.Check("aws.endpoint", endpointProblem(c.AWS.Endpoint, aws.DefaultEndpoint))
 	found.Check("aws.pollInterval", settings.Range(c.AWS.PollInterval, minPollInterval, maxPollInterval))
+	found.Check("aws.lifecycleNotice", settings.Range(c.AWS.LifecycleNotice, minLifecycleNotice, maxLifecycleNotice))
 	found.Check("gcp.endpoint", endpointProblem(c.GCP.Endpoint, gcp.DefaultEndpoint))
 	found.Check("azure.endpoint", endpointProblem(c.Azure.Endpoint, azure.DefaultEndpoint))
 	found.Check("alibaba.endpoint", endpointProblem(c.Alibaba.Endpoint, stamp.AlibabaEndpoint))

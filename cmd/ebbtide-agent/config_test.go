@@ -209,7 +209,7 @@ func TestAFileWithNothingInItIsTheDefault(t *testing.T) {
 var full = Config{
 	NodeName: "worker-1",
 	Provider: "other",
-	AWS:      AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second},
+	AWS:      AWS{Endpoint: "http://127.0.0.1:1338", AllowIMDSv1: true, PollInterval: 2 * time.Second, LifecycleNotice: time.Hour},
 	GCP:      GCP{Endpoint: "http://127.0.0.1:1339"},
 	Azure:    Azure{Endpoint: "http://127.0.0.1:1340", Acknowledge: true},
 	Alibaba:  Alibaba{Endpoint: "http://127.0.0.1:1341"},

@@ -36,8 +36,8 @@ const (
 // until the Node tells, and the agent is not ready meanwhile. The error is that of ctx,
 // or says which source cannot be made.
 func (p parts) settle(ctx context.Context, config Config) error {
-	where, found := place{provider: config.Provider}, config.Provider == auto
-	if found {
+	where, looked := place{provider: config.Provider}, config.Provider == auto
+	if looked {
 		var err error
 		if where, err = locate(ctx, p.agent.Node, p.agent.Health, p.agent.Log); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (p parts) settle(ctx context.Context, config Config) error {
 	p.agent.Sources = sources
 	p.agent.Metrics.Expect(sources)
 	p.provider.WithLabelValues(where.provider).Set(1)
-	if found {
+	if looked {
 		p.agent.Expect() // first, since what has passed this check has to pass the others
 		p.agent.Health.Set(providerCheck, nil, time.Now())
 	}

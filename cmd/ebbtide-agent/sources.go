@@ -20,10 +20,16 @@ func newSources(config Config, where place, access *rest.Config) ([]agent.Source
 	var found sources
 	switch where.provider {
 	case provider.AWS:
-		found.made, found.err = aws.NewSources(aws.Options{
+		all, err := aws.NewSources(aws.Options{
 			Endpoint: config.AWS.Endpoint, AllowIMDSv1: config.AWS.AllowIMDSv1, PollInterval: config.AWS.PollInterval,
-			Instance: aws.InstanceID(where.providerID),
+			LifecycleNotice: config.AWS.LifecycleNotice, Instance: aws.InstanceID(where.providerID),
 		})
+		for _, source := range all {
+			if config.AWS.reads(source) {
+				found.take(source, nil)
+			}
+		}
+		found.err = err
 	case provider.GCP:
 		options := gcp.Options{Endpoint: config.GCP.Endpoint}
 		found.take(gcp.NewPreempted(options))

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 
+	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/agent/provider"
 )
 
@@ -32,6 +34,26 @@ func TestEachProviderIsWatchedWhereItGivesNotices(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsReadOfAWSBesidesTheInterruptionCanBeLeftOut(t *testing.T) {
+	t.Parallel()
+	for without, leave := range map[string]func(*AWS){
+		"rebalance":   func(a *AWS) { a.Rebalance = false },
+		"maintenance": func(a *AWS) { a.Maintenance = false },
+		"lifecycle":   func(a *AWS) { a.Lifecycle = false },
+	} {
+		config := Default()
+		leave(&config.AWS)
+		sources, err := newSources(config, place{provider: provider.AWS}, &rest.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := slices.ContainsFunc(sources, func(source agent.Source) bool { return source.Name() == without })
+		if left || len(sources) != 3 {
+			t.Errorf("without %s there are %v", without, sources)
+		}
 	}
 }
 

@@ -121,7 +121,8 @@ func build(config Config, log *slog.Logger) (parts, error) {
 			HandOver: drain.HandOverPolicy(config.Drain.HandOver),
 		},
 		Rules: config.Respond.rules(), Critical: config.Advice.selection(),
-		Acknowledge: config.Azure.Acknowledge,
+		// Of a rehearsal Azure would take the word, and the machine.
+		Acknowledge: config.Azure.Acknowledge && !config.DryRun,
 		Concurrency: config.Drain.Concurrency,
 		Reporter:    reporter,
 		Health:      &agent.Health{Log: log}, Metrics: metrics, Log: log,

@@ -32,8 +32,9 @@ type scene struct {
 
 // newScene creates a Node that no kubelet stands behind, so that its status is ours to
 // write.
-func newScene(t *testing.T, l *lab.Lab, name string) *scene {
+func newScene(t *testing.T, l *lab.Lab) *scene {
 	t.Helper()
+	name := l.Namespace(t)
 	s := &scene{t: t, lab: l, user: lab.ServiceAccountUser(name, "agent")}
 	node, err := l.Client().CoreV1().Nodes().Create(t.Context(), &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{"karpenter.sh/termination"}},
@@ -104,7 +105,7 @@ func state(state agent.State) func([]agent.Sighting) bool {
 
 func TestARealNodeIsSeenThroughItsEnd(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, lab.Shared(t), "node-of-a-whole-end")
+	s := newScene(t, lab.Shared(t))
 	s.sees("nothing", nothing)
 
 	karpenter := corev1.Taint{Key: karpenterTaint, Effect: corev1.TaintEffectNoSchedule}
@@ -166,7 +167,7 @@ func (s *scene) askedLittle(most int) {
 
 func TestARealChangeIsSightedAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, lab.Shared(t), "node-of-many-changes")
+	s := newScene(t, lab.Shared(t))
 	s.sees("nothing", nothing)
 	const runs = 40
 	took := make([]time.Duration, 0, runs)
@@ -203,7 +204,8 @@ func TestARealChangeIsSightedAtOnce(t *testing.T) {
 func TestASourceWithoutRightsSaysSo(t *testing.T) {
 	t.Parallel()
 	l := lab.Shared(t)
-	kubeconfig, err := l.ServiceAccount(t.Context(), "node-of-no-rights", "agent", nil)
+	namespace := l.Namespace(t)
+	kubeconfig, err := l.ServiceAccount(t.Context(), namespace, "agent", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,8 +218,8 @@ func TestASourceWithoutRightsSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	want := `watching node "node-1": nodes "node-1" is forbidden: User "system:serviceaccount:node-of-no-rights:agent" ` +
-		`cannot list resource "nodes" in API group "" at the cluster scope`
+	want := `watching node "node-1": nodes "node-1" is forbidden: User "` + lab.ServiceAccountUser(namespace, "agent") +
+		`" cannot list resource "nodes" in API group "" at the cluster scope`
 	_, err = poll(t.Context(), s)
 	if err == nil {
 		t.Fatal("it sees what it may not")
@@ -230,7 +232,7 @@ func TestASourceWithoutRightsSaysSo(t *testing.T) {
 func TestASourceOutlivesItsAPIServer(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	s := newScene(t, l, "node-of-an-outage")
+	s := newScene(t, l)
 	s.sees("nothing", nothing)
 	s.must(l.Kill(lab.APIServer))
 	if got, err := poll(t.Context(), s.source); err == nil {

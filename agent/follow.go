@@ -106,9 +106,15 @@ func (l *loop) act(ctx context.Context, c calling, now time.Time) {
 }
 
 // tighten moves the deadline of the current interruption forward. An estimate of the
-// same kind never does: it is made for want of better, and better is there.
+// same kind never does, since it is made for want of better and better is there; but for
+// that of the notice itself when what it announced begins, which may be before its time.
 func (l *loop) tighten(notice Notice) {
-	if notice.DeadlineKind != Estimated || notice.Kind != l.current.notice.Kind {
+	current := &l.current.notice
+	begun := notice.ID == current.ID && notice.State == Started && current.State != Started
+	if begun {
+		current.State = Started
+	}
+	if begun || notice.DeadlineKind != Estimated || notice.Kind != current.Kind {
 		l.hasten(notice)
 	}
 }

@@ -202,6 +202,25 @@ func TestMaintenanceThatBeginsBeforeItsTimeIsDrainedForAtOnce(t *testing.T) {
 	})
 }
 
+func TestMaintenanceThatBeginsDuringItsDrainTightensIt(t *testing.T) {
+	t.Parallel()
+	const begins = window - 8*time.Minute
+	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+		s.node.closed["stuck"] = true
+		s.plans(func(at time.Duration, sighting *Sighting) bool {
+			if at >= begins {
+				sighting.State, sighting.At, sighting.Nominal = Started, time.Time{}, 0
+			}
+			return true
+		})
+		s.begin()
+		s.at(begins + leastLead)
+		if end := s.since(s.report().Plan.Deadline); end != begins+leastLead {
+			s.Errorf("the drain ends at %v, want %v", end, begins+leastLead)
+		}
+	})
+}
+
 func TestTheSameInterruptionSeenBySeveralSourcesIsOneDrainByTheEarliestDeadline(t *testing.T) {
 	t.Parallel()
 	scaleIn := func(at time.Duration) []Sighting {

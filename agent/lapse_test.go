@@ -175,6 +175,23 @@ func TestAFailedUndoIsTriedUntilItSucceeds(t *testing.T) {
 	})
 }
 
+func TestADrainThatNeverHeldUndoesTheAdviceThatItTookOver(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		s.advisesSince(0, func(at time.Duration) bool { return at < seenAt })
+		s.says(between(seenAt, 20*time.Second))
+		s.begin()
+		s.at(seenAt - time.Second)
+		s.isAdvised(HandOver)
+		s.node.breakDown(errBroken, mark)
+		s.at(lapsedAt)
+		s.isPutBack()
+		if n := len(s.log.with("Notice lapsed")); n != 1 {
+			s.Errorf("it lapsed %d times, want once", n)
+		}
+	})
+}
+
 func TestANodeThatWasCordonedBeforeUsStaysCordoned(t *testing.T) {
 	t.Parallel()
 	play(t, nil, func(s *scene) {

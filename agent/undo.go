@@ -87,11 +87,12 @@ func (l *loop) keepUndoing(ctx context.Context, of *interruption) {
 	}
 }
 
-// undoLapsed tries once to undo what is true no more: what of has done, and whatever is
-// stale; early says that it is too early for that.
+// undoLapsed tries once to undo what is true no more: what of has done, an advice that it
+// took over with a cordon that never held, and whatever is stale; early says that it is too
+// early for that.
 func (l *loop) undoLapsed(ctx context.Context, of *interruption) (early, back bool, err error) {
 	back, err = l.tryUndo(ctx, func(found drain.State) bool {
-		withdrawn := of != nil && found.Notice == of.notice.ID && of.revocable()
+		withdrawn := of != nil && (found.Advice != "" || found.Notice == of.notice.ID && of.revocable())
 		early = !withdrawn && !l.stale(found)
 		return !early
 	})

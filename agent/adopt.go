@@ -103,7 +103,7 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 		// The source was faster than the API server. What was known before the
 		// agent died still holds, an estimate too: it was made at first sight.
 		l.hasten(notice)
-	case now.Before(budget.GiveUpAt()):
+	case now.Before(budget.GiveUpAt()) && !l.calledOff(notice):
 		l.Log.Info("Resumed drain", "notice", notice.ID, "advice", notice.Advice, "deadline", deadline, "remaining", deadline.Sub(now).Seconds())
 		l.begin(ctx, notice, now)
 	default:

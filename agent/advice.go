@@ -25,7 +25,7 @@ func (l *loop) advise(ctx context.Context, c calling, now time.Time) {
 	if l.advising() && strength[l.current.notice.Advice] >= strength[notice.Advice] {
 		l.current.called = now
 		if !l.current.notice.Deadline.After(now) {
-			l.release(ctx, now, nil)
+			l.release(ctx, now)
 		}
 		return
 	}

@@ -11,24 +11,19 @@ import (
 
 // observe acts on what a source has just said.
 func (l *loop) observe(ctx context.Context, o observation) {
-	open, over := l.tracker.Observe(o.source, o.sightings, o.at)
-	l.open[sourceKey(o.source)] = open
-	l.tell(ctx, open, o.at)
-	l.follow(ctx, o.at, over)
+	key := sourceKey(o.source)
+	l.open[key], l.over[key] = l.tracker.Observe(o.source, o.sightings, o.at)
+	l.follow(ctx, o.at)
 }
 
 // follow does what the open notices ask for at now, and takes back what none of them
-// asks for any more. over holds the ids of those that their cloud says are over.
-func (l *loop) follow(ctx context.Context, now time.Time, over []string) {
+// asks for any more.
+func (l *loop) follow(ctx context.Context, now time.Time) {
 	if l.outlived(now) {
 		l.lapse(ctx)
 	}
 	standing := l.standing()
-	for _, notice := range standing {
-		if _, told := l.told[notice.ID]; told {
-			l.told[notice.ID] = now // it is no news when a source that was blind sees it again
-		}
-	}
+	l.tell(ctx, standing, now)
 	calls := l.Rules.calls(standing, now)
 	advised := slices.IndexFunc(calls, func(c calling) bool { return !c.drains() })
 	for _, c := range calls {
@@ -39,7 +34,7 @@ func (l *loop) follow(ctx context.Context, now time.Time, over []string) {
 	}
 	switch {
 	case len(calls) == 0 || advised == 0 && l.current != nil && !l.advising():
-		l.release(ctx, now, over)
+		l.release(ctx, now)
 	case advised == 0:
 		l.advise(ctx, calls[0], now)
 	}
@@ -54,9 +49,14 @@ func (l *loop) standing() []Notice {
 	return all
 }
 
+// shows says whether the source of notice showed it when it last spoke.
+func (l *loop) shows(notice Notice) bool {
+	return slices.ContainsFunc(l.open[notice.Source], func(open Notice) bool { return open.ID == notice.ID })
+}
+
 // tell reports the notices that are acted on later or not at all, each once.
-func (l *loop) tell(ctx context.Context, open []Notice, now time.Time) {
-	for _, notice := range open {
+func (l *loop) tell(ctx context.Context, standing []Notice, now time.Time) {
+	for _, notice := range standing {
 		course := l.Rules.Course(notice)
 		if course.Response != ReportOnly && !course.From.After(now) {
 			continue
@@ -78,10 +78,14 @@ func (l *loop) tell(ctx context.Context, open []Notice, now time.Time) {
 
 // about is what a log line says of a notice.
 func about(notice Notice) []any {
-	return []any{
+	said := []any{
 		"notice", notice.ID, "source", notice.Source, "kind", notice.Kind, "action", notice.Action, "state", notice.State,
-		"deadline", notice.Deadline, "deadlineKind", notice.DeadlineKind, "raw", notice.Raw,
+		"deadlineKind", notice.DeadlineKind, "raw", notice.Raw,
 	}
+	if !notice.Deadline.IsZero() {
+		said = append(said, "deadline", notice.Deadline)
+	}
+	return said
 }
 
 // act begins a drain for a notice, or lets it tighten the one under way. A notice that
@@ -97,6 +101,7 @@ func (l *loop) act(ctx context.Context, c calling, now time.Time) {
 	}
 	if l.current != nil && !l.lapsing && l.current.includes(notice, c.course.From) {
 		l.current.called = now
+		l.current.firm = l.current.firm || !notice.revocable()
 		l.tighten(notice)
 		return
 	}
@@ -192,23 +197,27 @@ func (l *loop) outlived(now time.Time) bool {
 		return false
 	}
 	notice := l.current.notice
-	shown := slices.ContainsFunc(l.open[notice.Source], func(open Notice) bool { return open.ID == notice.ID })
-	return !shown && l.heard(notice.Source) && l.current.over(now.Add(-lapseAfter))
+	return !l.shows(notice) && l.heard(notice.Source) && l.current.over(now.Add(-lapseAfter))
 }
 
 // release undoes the current interruption when nothing asks for it any more. A spot
 // notice cannot be withdrawn. Every other is when its cloud says so, or nothing has asked
 // for as much for a while; an advice, besides, when it has been followed for long enough.
-func (l *loop) release(ctx context.Context, now time.Time, over []string) {
+func (l *loop) release(ctx context.Context, now time.Time) {
 	if l.current == nil || l.lapsing || l.drilling() || !l.current.revocable() {
 		return
 	}
 	notice := l.current.notice
 	spent := l.advising() && !notice.Deadline.After(now)
 	silent := l.heard(notice.Source) && now.Sub(l.current.called) >= l.patience(notice.Source)
-	if spent || silent || slices.Contains(over, notice.ID) {
+	if spent || silent || l.calledOff(notice) {
 		l.lapse(ctx)
 	}
+}
+
+// calledOff says whether the cloud shows the notice and says that it is over.
+func (l *loop) calledOff(notice Notice) bool {
+	return notice.revocable() && slices.Contains(l.over[notice.Source], notice.ID)
 }
 
 // patience is how long a notice of a source may be missing before it is taken for

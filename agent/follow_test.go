@@ -269,18 +269,64 @@ func TestAnEstimateOfAnotherKindMayBeTheEarliestDeadline(t *testing.T) {
 	})
 }
 
-func TestANoticeThatIsOnlyReportedTouchesNothingAndIsToldOnceThoughItFlaps(t *testing.T) {
+func TestANoticeThatIsOnlyReportedTouchesNothingAndIsToldOnce(t *testing.T) {
 	t.Parallel()
-	play(t, somePods(), func(s *scene) {
-		s.plans(func(at time.Duration, sighting *Sighting) bool {
-			sighting.Action = Migrate
-			return at/time.Second%2 == 0
+	cases := map[string]struct {
+		every time.Duration
+		shows func(at time.Duration) (shown bool, err error)
+	}{
+		"though it flaps":                          {time.Second, func(at time.Duration) (bool, error) { return at/time.Second%2 == 0, nil }},
+		"though its source is asked once a minute": {time.Minute, func(time.Duration) (bool, error) { return true, nil }},
+		"though it flaps at a source that is asked once a minute": {
+			time.Minute, func(at time.Duration) (bool, error) { return at/time.Minute%2 == 0, nil },
+		},
+		"though its source is blind for long": {time.Second, func(at time.Duration) (bool, error) {
+			if between(10*time.Minute, time.Hour)(at) {
+				return false, errBroken
+			}
+			return true, nil
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, somePods(), func(s *scene) {
+				source := newScript("maintenance", s.start)
+				source.pace.Every = c.every
+				source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+					if shown, err := c.shows(at); !shown {
+						return nil, err
+					}
+					return []Sighting{s.planned(window, func(s *Sighting) { s.Action = Migrate })}, nil
+				}
+				s.agent.Sources = append(s.agent.Sources, source)
+				s.begin()
+				s.at(2 * window)
+				s.isUntouched()
+				if n := len(s.log.with("Noted notice")); n != 1 {
+					s.Errorf("it was noted %d times, want once", n)
+				}
+			})
 		})
+	}
+}
+
+func TestOneReplyWithoutANoticeUndoesNoDrainHoweverSeldomItsSourceIsAsked(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		source := newScript("maintenance", s.start)
+		source.pace.Every = time.Minute
+		source.say = func(_ context.Context, at time.Duration) ([]Sighting, error) {
+			if between(window-5*time.Minute, window-4*time.Minute)(at) {
+				return nil, nil
+			}
+			return []Sighting{s.planned(window)}, nil
+		}
+		s.agent.Sources = append(s.agent.Sources, source)
 		s.begin()
-		s.at(2 * window)
-		s.isUntouched()
-		if n := len(s.log.with("Noted notice")); n != 1 {
-			s.Errorf("it was noted %d times, want once", n)
+		s.at(window)
+		if lapsed := len(s.log.with("Notice lapsed")); lapsed > 0 || !s.node.unschedulable() {
+			s.Errorf("the notice lapsed %d times, and the node is unschedulable: %v", lapsed, s.node.unschedulable())
 		}
 	})
 }
@@ -352,4 +398,35 @@ func TestACloudIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestASpotNoticeThatVanishesHoldsTheDrainThatMaintenanceBegan(t *testing.T) {
+	t.Parallel()
+	const begun, seen = window - 10*time.Minute, window - 8*time.Minute
+	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+		s.node.closed["stuck"] = true
+		s.plans(func(at time.Duration, sighting *Sighting) bool {
+			if at > seen+10*time.Second {
+				sighting.State = Cancelled
+			}
+			return true
+		})
+		s.announces("other", func(at time.Duration) []Sighting {
+			if !between(seen, seen+5*time.Second)(at) {
+				return nil
+			}
+			return []Sighting{s.endsAt(seen + 2*time.Minute)}
+		})
+		s.begin()
+		s.at(begun + 5*time.Second)
+		if !s.node.unschedulable() {
+			s.Error("the node is not cordoned for its maintenance")
+		}
+		s.at(seen + 2*time.Minute)
+		if became := paths(s.report())["stuck"]; became != drain.Forced {
+			s.Errorf("the stuck pod is %s, want %s", became, drain.Forced)
+		}
+		s.at(seen + 3*time.Minute + 2*time.Second)
+		s.isPutBack()
+	})
 }

@@ -209,3 +209,30 @@ func TestADeadlineThatTheCordonFindsHolds(t *testing.T) {
 		}
 	})
 }
+
+func TestADrainThatItsSourceHasCalledOffIsNotGoneOnWith(t *testing.T) {
+	t.Parallel()
+	play(t, somePods(), func(s *scene) {
+		s.leave(5*time.Minute, func(state *drain.State) {
+			state.Notice, state.Source, state.Kind = "event-1", "test/maintenance", string(Maintenance)
+		})
+		s.node.setFault(func(_ context.Context, verb string) error {
+			if verb == get {
+				<-time.After(time.Second)
+			}
+			return nil
+		})
+		source := newScript("maintenance", s.start)
+		source.pace.Every = time.Minute
+		source.say = func(context.Context, time.Duration) ([]Sighting, error) {
+			return []Sighting{s.planned(5*time.Minute, func(s *Sighting) { s.State = Cancelled })}, nil
+		}
+		s.agent.Sources = append(s.agent.Sources, source)
+		s.begin()
+		s.at(2 * time.Second)
+		s.isPutBack()
+		if n := len(s.node.times(evict)); n > 0 {
+			s.Errorf("%d pods were evicted", n)
+		}
+	})
+}

@@ -34,8 +34,10 @@ type interruption struct {
 	done chan struct{}
 	// callOff ends that before its time, with a cause.
 	callOff context.CancelCauseFunc
-	// called is when an open notice last asked for it.
+	// called is when an open notice last asked for it, firm whether one of those cannot be
+	// withdrawn.
 	called time.Time
+	firm   bool
 	// drill is nil for a real one.
 	drill *drilling
 }
@@ -61,11 +63,13 @@ func (i *interruption) includes(notice Notice, from time.Time) bool {
 	return !i.over(from)
 }
 
-// revocable says whether the notice can be withdrawn before its deadline. That of a spot
-// machine cannot: one reply without its key must not undo a drain.
-func (i *interruption) revocable() bool {
-	return i.notice.Kind != SpotInterruption || i.notice.Advice != ""
-}
+// revocable says whether what is done can be undone before its deadline, for want of a
+// notice that asks for it.
+func (i *interruption) revocable() bool { return !i.firm && i.notice.revocable() }
+
+// revocable says whether the notice can be withdrawn. That of a spot machine cannot: one
+// reply without its key must not undo a drain.
+func (n Notice) revocable() bool { return n.Kind != SpotInterruption || n.Advice != "" }
 
 // Run watches until ctx ends. A drain that is under way then goes on to its
 // end, as far as the process is let; Run returns after it.
@@ -76,7 +80,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	l := &loop{
 		Agent: a, tracker: Tracker{Node: a.Node.Name(), BootID: a.Boot.ID},
-		open: map[string][]Notice{}, told: map[string]time.Time{}, undone: make(chan undoing),
+		open: map[string][]Notice{}, over: map[string][]string{}, told: map[string]time.Time{}, undone: make(chan undoing),
 	}
 	observations := make(chan observation)
 	found := make(chan *drain.State)
@@ -106,6 +110,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			if state != nil {
 				l.adopt(ctx, *state)
 			}
+			l.follow(ctx, time.Now())
 		case u := <-l.undone:
 			l.settle(u)
 		case ask := <-a.Drills.asked():
@@ -113,7 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-l.drillEnded():
 			l.forgetDrill(ctx)
 		case now := <-ticker.C:
-			l.follow(ctx, now, nil)
+			l.follow(ctx, now)
 		}
 	}
 }
@@ -134,8 +139,10 @@ func (a *Agent) Expect() {
 type loop struct {
 	*Agent
 	tracker Tracker
-	// open holds what each source that has spoken announced last.
+	// open holds what each source that has spoken announced last, over the ids of what it
+	// said is over.
 	open map[string][]Notice
+	over map[string][]string
 	// told holds when each notice that is only reported was last open.
 	told    map[string]time.Time
 	current *interruption

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,11 +78,17 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 	deadline, same := state.OnBoot(now, l.Boot)
 	if !same || state.PutBack {
 		l.Log.Info("Found what is left of an earlier drain", "notice", state.Notice, "bootID", state.BootID, "putBack", state.PutBack)
-		// A drain that has begun meanwhile takes it over with its cordon, and what would
-		// be taken back could be what that one has done.
-		if l.current == nil {
-			l.undo(ctx, nil)
+		if rebootedBy(state, now, l.Boot) {
+			l.survived = Notice{Source: state.Source, ID: state.Notice}
 		}
+		switch {
+		case l.current == nil:
+			l.undo(ctx, nil)
+		case l.current.notice.ID == l.survived.ID:
+			l.lapse(ctx) // the source was faster than the API server
+		}
+		// Any other drain that has begun meanwhile takes it over with its cordon, and what
+		// would be taken back could be what that one has done.
 		return
 	}
 	notice := Notice{
@@ -116,4 +123,15 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 		close(l.current.done)
 	}
 	l.Metrics.interrupted.Set(1)
+}
+
+// rebootedBy says whether the machine was rebooted by what state announced, and came back:
+// its source may show that for minutes yet, and whoever drained for it again would have a
+// node that is as good as new. A reboot before the deadline was another's.
+func rebootedBy(state drain.State, now time.Time, boot drain.Boot) bool {
+	drained := state.Advice == "" && state.BootID != boot.ID
+	reboots := slices.Contains([]Action{Reboot, Redeploy, Stop}, Action(state.Action))
+	// One that was estimated had begun, or was overdue.
+	due := DeadlineKind(state.DeadlineKind) == Estimated || now.Add(-boot.Uptime()).After(state.Deadline)
+	return drained && reboots && due
 }

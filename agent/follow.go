@@ -13,6 +13,9 @@ import (
 func (l *loop) observe(ctx context.Context, o observation) {
 	key := sourceKey(o.source)
 	l.open[key], l.over[key] = l.tracker.Observe(o.source, o.sightings, o.at)
+	if l.survived.Source == key && !l.shows(l.survived) {
+		l.survived = Notice{} // seen again, it is another one
+	}
 	l.follow(ctx, o.at)
 }
 
@@ -46,7 +49,9 @@ func (l *loop) standing() []Notice {
 	for _, source := range slices.Sorted(maps.Keys(l.open)) {
 		all = append(all, l.open[source]...)
 	}
-	return all
+	return slices.DeleteFunc(all, func(open Notice) bool {
+		return open.Source == l.survived.Source && open.ID == l.survived.ID
+	})
 }
 
 // shows says whether the source of notice showed it when it last spoke.

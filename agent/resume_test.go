@@ -210,6 +210,63 @@ func TestADeadlineThatTheCordonFindsHolds(t *testing.T) {
 	})
 }
 
+func TestAMachineThatCameBackFromItsMaintenance(t *testing.T) {
+	t.Parallel()
+	const booted = -time.Hour
+	cases := map[string]struct {
+		end    time.Duration
+		change func(*drain.State)
+		get    time.Duration // what the API server takes for an answer
+		drains int
+	}{
+		"is not drained for it again":                                   {booted - time.Minute, nil, 0, 0},
+		"is not drained for it where the API server is slow":            {booted - time.Minute, nil, 100 * time.Millisecond, 0},
+		"is not drained for it where it began at a moment nobody named": {booted + time.Minute, func(s *drain.State) { s.DeadlineKind = string(Estimated) }, 0, 0},
+		"is drained for it where it was rebooted before":                {booted + time.Minute, nil, 0, 1},
+		"is drained for it where that ends it":                          {booted - time.Minute, func(s *drain.State) { s.Action = string(Terminate) }, 0, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, somePods(), func(s *scene) {
+				s.leave(c.end, func(state *drain.State) {
+					anotherBoot(state)
+					state.Notice, state.Source, state.Kind, state.Action = "event-1", "test/maintenance", string(Maintenance), string(Reboot)
+					if c.change != nil {
+						c.change(state)
+					}
+				})
+				s.node.setFault(func(_ context.Context, verb string) error {
+					switch verb {
+					case get:
+						<-time.After(c.get)
+					case mark: // which reads the node first
+						<-time.After(2 * c.get)
+					}
+					return nil
+				})
+				s.announces("maintenance", func(at time.Duration) []Sighting {
+					if between(10*time.Minute, 20*time.Minute)(at) {
+						return nil
+					}
+					return []Sighting{s.planned(c.end)}
+				})
+				s.begin()
+				s.at(5 * time.Minute)
+				if drains := len(s.node.times(evict)) / 3; drains != c.drains || s.node.unschedulable() != (drains > 0) {
+					s.Errorf("it was drained %d times, want %d, and is unschedulable: %v", drains, c.drains, s.node.unschedulable())
+				}
+				s.at(15 * time.Minute)
+				s.isPutBack()
+				s.at(20*time.Minute + 10*time.Second)
+				if !s.node.unschedulable() {
+					s.Error("the same event is ignored when it is announced anew")
+				}
+			})
+		})
+	}
+}
+
 func TestADrainThatItsSourceHasCalledOffIsNotGoneOnWith(t *testing.T) {
 	t.Parallel()
 	play(t, somePods(), func(s *scene) {

@@ -144,8 +144,11 @@ type loop struct {
 	open map[string][]Notice
 	over map[string][]string
 	// told holds when each notice that is only reported was last open.
-	told    map[string]time.Time
-	current *interruption
+	told map[string]time.Time
+	// survived is a notice that its source may still show though the machine was rebooted
+	// by it and came back; the zero value is none.
+	survived Notice
+	current  *interruption
 	// lapsing is true while what the current notice did is being undone.
 	lapsing bool
 	// undone gets the ends of undos, stopUndo ends the one under way.

@@ -122,7 +122,9 @@ func (l *loop) adopt(ctx context.Context, state drain.State) {
 		}
 		close(l.current.done)
 	}
-	l.Metrics.interrupted.Set(1)
+	if notice.Advice == "" {
+		l.Metrics.interrupted.Set(1)
+	}
 }
 
 // rebootedBy says whether the machine was rebooted by what state announced, and came back:

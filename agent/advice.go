@@ -14,22 +14,25 @@ var errLapsed = errors.New("the notice has lapsed")
 // advising says whether the current interruption is an advice.
 func (l *loop) advising() bool { return l.current != nil && l.current.notice.Advice != "" }
 
-// advise follows an advice, unless one that asks for as much is followed already. It
-// waits until it is known what an earlier agent has left: an advice must not take the
-// place of a drain. A drill is not disturbed for it.
+// advise follows the strongest advice that stands, unless one that asks for as much is
+// followed already. It waits until what an earlier agent has left is known and undone: an
+// advice must not take the place of a drain. A drill is not disturbed for it.
 func (l *loop) advise(ctx context.Context, c calling, now time.Time) {
 	if !l.adopted || l.lapsing || l.drilling() {
 		return
 	}
 	notice := c.resolved()
-	if l.advising() && strength[l.current.notice.Advice] >= strength[notice.Advice] {
-		l.current.called = now
-		if !l.current.notice.Deadline.After(now) {
-			l.release(ctx, now)
-		}
-		return
-	}
 	if l.advising() {
+		current := l.current.notice
+		more := strength[notice.Advice] - strength[current.Advice]
+		if more >= 0 {
+			l.current.called = now
+		}
+		ended := !current.Deadline.After(now) || l.calledOff(current)
+		if replaces := more > 0 || more == 0 && ended && notice.ID != current.ID; !replaces {
+			l.release(ctx, now)
+			return
+		}
 		l.breakAdviceOff(notice)
 	}
 	l.Log.Info("Noticed advice", append(about(notice), "response", notice.Advice)...)
@@ -37,8 +40,8 @@ func (l *loop) advise(ctx context.Context, c calling, now time.Time) {
 	l.begin(ctx, notice, now)
 }
 
-// breakAdviceOff ends the advice that is followed for something stronger, which goes on
-// from where it is.
+// breakAdviceOff ends the advice that is followed for a notice that asks for as much or
+// more, and goes on from where it is.
 func (l *loop) breakAdviceOff(notice Notice) {
 	l.Log.Info("Broke advice off", "advice", l.current.notice.ID, "notice", notice.ID)
 	l.current.callOff(drain.ErrTakenOver)

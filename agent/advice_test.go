@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/drain"
@@ -159,11 +161,16 @@ func TestTheNextAgentGoesOnWithAnAdvice(t *testing.T) {
 			state.Kind, state.Source, state.Advice, state.Cordoned = string(RebalanceAdvice), "test/rebalance", string(HandOver), false
 		})
 		s.advisesSince(-30*time.Minute, func(time.Duration) bool { return true })
+		registry := prometheus.NewRegistry()
+		s.agent.Metrics = NewMetrics(registry, s.agent.Sources)
 		s.begin()
 		s.at(time.Minute)
 		s.isAdvised(HandOver)
 		if n := len(s.node.times(evict)); n != 1 {
 			s.Errorf("%d pods were evicted, want dns-1", n)
+		}
+		if gauge := series(s.T, registry)["ebbtide_node_interrupted"]; gauge != 0 {
+			s.Errorf("the node is said to be interrupted: %v", gauge)
 		}
 		s.at(31 * time.Minute)
 		s.isPutBack()
@@ -207,5 +214,87 @@ func TestAnAgentThatStopsLeavesAnAdviceToTheNext(t *testing.T) {
 		if n := len(s.told.all()); n != 0 {
 			s.Errorf("%d ends were reported of what goes on", n)
 		}
+	})
+}
+
+// undated is maintenance whose moment cannot be read: it is cordoned for softly.
+func (s *scene) undated(id string) Sighting {
+	return s.planned(0, func(sighting *Sighting) { sighting.ID = id })
+}
+
+func TestAWeakerAdviceKeepsNoneThatIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	play(t, []*corev1.Pod{critical("dns-1")}, func(s *scene) {
+		s.node.closed["dns-1"] = true
+		s.announces("maintenance", func(time.Duration) []Sighting { return []Sighting{s.undated("event-1")} })
+		s.advises(between(seenAt, seenAt+5*time.Minute))
+		s.begin()
+		s.at(seenAt + 5*time.Minute)
+		s.isAdvised(HandOver)
+		s.at(seenAt + 6*time.Minute + 5*time.Second)
+		s.isAdvised(CordonSoftly)
+		if became := paths(s.report())["dns-1"]; became != drain.CalledOff {
+			s.Errorf("dns-1 is %s, want %s", became, drain.CalledOff)
+		}
+	})
+}
+
+func TestAnAdviceGoesOnFromTheLastOneThatAskedForAsMuch(t *testing.T) {
+	t.Parallel()
+	play(t, nil, func(s *scene) {
+		s.announces("maintenance", func(at time.Duration) []Sighting {
+			all := []Sighting{s.undated("first")}
+			if at >= 30*time.Minute {
+				all = append(all, s.undated("second"))
+			}
+			return all
+		})
+		s.begin()
+		s.at(time.Hour + 5*time.Second)
+		s.isAdvised(CordonSoftly)
+		if state := s.node.state(s.T); state != nil && state.Notice != "second" {
+			s.Errorf("the node carries %q, want the one that stands", state.Notice)
+		}
+		if n := len(s.node.times(undo)); n > 0 {
+			s.Errorf("what goes on was undone %d times in between", n)
+		}
+		s.at(90*time.Minute + 5*time.Second)
+		s.isPutBack()
+	})
+}
+
+func TestAnAdviceThatIsDrainedForIsGivenTheLead(t *testing.T) {
+	t.Parallel()
+	play(t, []*corev1.Pod{newPod("stuck")}, func(s *scene) {
+		s.node.closed["stuck"] = true
+		s.agent.Rules.Kinds[RebalanceAdvice] = DrainNow
+		s.advises(fromThenOn)
+		s.begin()
+		s.at(seenAt + s.agent.Rules.Lead)
+		if end := s.since(s.report().Plan.Deadline); end != seenAt+s.agent.Rules.Lead {
+			s.Errorf("the drain ends at %v, want %v", end, seenAt+s.agent.Rules.Lead)
+		}
+	})
+}
+
+func TestAnAdviceWaitsForWhatAnEarlierBootLeft(t *testing.T) {
+	t.Parallel()
+	const tidied = 5 * time.Second
+	play(t, nil, func(s *scene) {
+		s.leave(-time.Minute, anotherBoot)
+		s.node.setFault(func(_ context.Context, verb string) error {
+			if verb == tidy {
+				<-time.After(tidied)
+			}
+			return nil
+		})
+		s.advises(func(time.Duration) bool { return true })
+		s.begin()
+		s.at(tidied - time.Second)
+		if n := len(s.node.times(mark)); n > 0 {
+			s.Error("the node was marked before it was put back")
+		}
+		s.at(tidied + 2*time.Second)
+		s.isAdvised(HandOver)
 	})
 }

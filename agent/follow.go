@@ -147,7 +147,6 @@ func (l *loop) hasten(notice Notice) {
 // reason to leave a drain half done.
 func (l *loop) begin(ctx context.Context, notice Notice, now time.Time) {
 	l.endUndo()
-	l.lapsing = false
 	whole, callOff := context.WithCancelCause(context.WithoutCancel(ctx))
 	l.current = &interruption{
 		notice: notice, countdown: drain.NewCountdown(drain.NewBudget(notice.Deadline, time.Now())),
@@ -238,7 +237,6 @@ func (l *loop) patience(source string) time.Duration {
 
 // lapse takes back what was done about the current notice.
 func (l *loop) lapse(ctx context.Context) {
-	l.lapsing = true
 	l.Log.Info("Notice lapsed", "notice", l.current.notice.ID)
 	l.current.callOff(errLapsed)
 	l.undo(ctx, l.current)

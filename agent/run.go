@@ -149,7 +149,8 @@ type loop struct {
 	// by it and came back; the zero value is none.
 	survived Notice
 	current  *interruption
-	// lapsing is true while what the current notice did is being undone.
+	// lapsing is true while the node is being put back: from what the current notice did
+	// or, without one, from what an earlier one left.
 	lapsing bool
 	// undone gets the ends of undos, stopUndo ends the one under way.
 	undone   chan undoing

@@ -71,6 +71,8 @@ func anchor(s Sighting, firstSeen time.Time, unlooked time.Duration) (time.Time,
 		return firstSeen.Add(left), cmp.Or(s.AtKind, Exact)
 	}
 	switch {
+	case s.State == Advisory && s.At.IsZero():
+		return time.Time{}, None
 	case s.Nominal >= daysAhead && s.At.IsZero() && s.State != Started:
 		return time.Time{}, None
 	case s.Nominal >= daysAhead:

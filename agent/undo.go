@@ -18,8 +18,8 @@ const (
 
 // undoing is the end of an undo, as far as the node goes.
 type undoing struct {
-	// of is the interruption that lapsed; nil for one that never was current, or is no
-	// more.
+	// of is the interruption that lapsed; nil for what was left by one that never was
+	// current, or is no more.
 	of *interruption
 	// early is true when the node's state speaks of a deadline that is not long
 	// past: one that was tightened after its drain had ended.
@@ -29,7 +29,7 @@ type undoing struct {
 // settle forgets an interruption that was undone, unless another has come
 // meanwhile.
 func (l *loop) settle(u undoing) {
-	if u.of == nil || u.of != l.current {
+	if u.of != l.current {
 		return
 	}
 	l.lapsing = false
@@ -44,6 +44,7 @@ func (l *loop) settle(u undoing) {
 // notice is over then, whatever is in the way of a pod.
 func (l *loop) undo(ctx context.Context, of *interruption) {
 	l.endUndo()
+	l.lapsing = true
 	ctx, l.stopUndo = context.WithCancel(ctx)
 	go l.keepUndoing(ctx, of)
 }
@@ -51,6 +52,7 @@ func (l *loop) undo(ctx context.Context, of *interruption) {
 // endUndo ends the undo that is under way, if any. A drain that begins does so first: what
 // would be taken back next may be that drain's.
 func (l *loop) endUndo() {
+	l.lapsing = false
 	if l.stopUndo != nil {
 		l.stopUndo()
 	}

@@ -38,9 +38,7 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 			}
 			if first {
 				close(c.held)
-				a.Log.Info("Cordoned node", "node", a.Node.Name(), "notice", notice.ID,
-					"took", outcome.Done.Sub(notice.FirstSeen).Seconds(), "ours", outcome.Ours)
-				a.drill.cordoned(outcome)
+				a.cordoned(notice, outcome)
 			}
 			a.heed(written, notice, countdown)
 			select {
@@ -51,6 +49,17 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 		}
 	}()
 	return c
+}
+
+// cordoned tells that the node is marked, which for an advice is no cordon.
+func (a *Agent) cordoned(notice Notice, outcome drain.CordonOutcome) {
+	took := outcome.Done.Sub(notice.FirstSeen).Seconds()
+	if notice.Advice != "" {
+		a.Log.Info("Marked node softly", "node", a.Node.Name(), "notice", notice.ID, "took", took)
+		return
+	}
+	a.Log.Info("Cordoned node", "node", a.Node.Name(), "notice", notice.ID, "took", took, "ours", outcome.Ours)
+	a.drill.cordoned(outcome)
 }
 
 // heed tightens the countdown to the deadline that the node carries: an earlier

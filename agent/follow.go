@@ -201,19 +201,20 @@ func (l *loop) outlived(now time.Time) bool {
 		return false
 	}
 	notice := l.current.notice
-	return !l.shows(notice) && l.heard(notice.Source) && l.current.over(now.Add(-lapseAfter))
+	return !l.shows(notice) && !l.heard(notice.Source, now).IsZero() && l.current.over(now.Add(-lapseAfter))
 }
 
 // release undoes the current interruption when nothing asks for it any more. A spot
-// notice cannot be withdrawn. Every other is when its cloud says so, or nothing has asked
-// for as much for a while; an advice, besides, when it has been followed for long enough.
+// notice cannot be withdrawn. Every other is when its cloud says so, or a while after
+// something last asked for as much still says nothing: one reply without a notice is never
+// enough, nor is silence. An advice is, besides, when it has been followed for long enough.
 func (l *loop) release(ctx context.Context, now time.Time) {
 	if l.current == nil || l.lapsing || l.drilling() || !l.current.revocable() {
 		return
 	}
 	notice := l.current.notice
 	spent := l.advising() && !notice.Deadline.After(now)
-	silent := l.heard(notice.Source) && now.Sub(l.current.called) >= l.patience(notice.Source)
+	silent := l.heard(notice.Source, now).Sub(l.current.called) >= lapseAfter
 	if spent || silent || l.calledOff(notice) {
 		l.lapse(ctx)
 	}
@@ -224,8 +225,8 @@ func (l *loop) calledOff(notice Notice) bool {
 	return notice.revocable() && slices.Contains(l.over[notice.Source], notice.ID)
 }
 
-// patience is how long a notice of a source may be missing before it is taken for
-// withdrawn: more than one reply of a source that is asked once a minute.
+// patience is how long a notice may be gone from source and is no news when it is back: one
+// reply without it must not make it another, however seldom the source is asked.
 func (l *loop) patience(source string) time.Duration {
 	for _, s := range l.Sources {
 		if pace := s.Pace(); sourceKey(s) == source {
@@ -242,9 +243,11 @@ func (l *loop) lapse(ctx context.Context) {
 	l.undo(ctx, l.current)
 }
 
-// heard says whether a source has spoken since the agent began; one that the agent does
-// not have any more never will.
-func (l *loop) heard(source string) bool {
-	_, spoke := l.open[source]
-	return spoke || !slices.ContainsFunc(l.Sources, func(s Source) bool { return sourceKey(s) == source })
+// heard is when a source last spoke, zero where it has not since the agent began. One that
+// the agent does not have any more says nothing at every moment.
+func (l *loop) heard(source string, now time.Time) time.Time {
+	if !slices.ContainsFunc(l.Sources, func(s Source) bool { return sourceKey(s) == source }) {
+		return now
+	}
+	return l.tracker.said[source].at
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/ebbtide/ebbtide/agent/azure/azuretest"
 	"github.com/ebbtide/ebbtide/agent/gcp/gcptest"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -77,5 +79,40 @@ func TestAnAgentWhereNobodyTellsOfAnEndIsReadyAndSaysSo(t *testing.T) {
 	}
 	if asked := server.Requests(); len(asked) > 0 {
 		t.Errorf("a metadata service was asked for %v", asked)
+	}
+}
+
+func TestAzureNeedNotWaitForAMachineThatIsDrainedIfThatIsWanted(t *testing.T) {
+	t.Parallel()
+	for name, wanted := range map[string]bool{"it is told when it is": true, "it is told nothing unless it shall be": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, lab.Shared(t))
+			s.run(2, pods{name: "web", replicas: 2}.manifest(s))
+			server := azuretest.New(t, azuretest.Options{Machine: "pool_7"})
+			s.isIn("azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/7")
+			a := agentrun.New(t, agentrun.Options{
+				Node: s.doomed.Name(), Kubeconfig: s.kubeconfig, Provider: "auto", Endpoint: server.URL(),
+				Config: map[string]any{"azure": map[string]any{"acknowledge": wanted}},
+			})
+			s.must(a.Ready(s.within(30 * time.Second)))
+			server.Schedule(azuretest.Event{ID: "E-1", Type: "Terminate", Resources: []string{"pool_7"}, NotBefore: time.Now().Add(5 * time.Minute)})
+			s.report(a, 30*time.Second)
+			s.noneLost()
+			if !wanted {
+				s.must(a.Terminate()) // after all that follows a drain
+				_, err := a.Wait(s.within(30 * time.Second))
+				s.must(err)
+				if asked := server.Requested(); len(asked) > 0 {
+					t.Errorf("Azure was asked to begin %v", asked)
+				}
+				return
+			}
+			_, err := a.WaitLog(s.within(10*time.Second), "Acknowledged notice")
+			s.must(err)
+			if diff := cmp.Diff([]string{"E-1"}, server.Requested()); diff != "" {
+				t.Errorf("what Azure was asked to begin (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

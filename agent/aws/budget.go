@@ -67,15 +67,18 @@ func (b *budget) take(ctx context.Context, spare int) error {
 	}
 }
 
-// wait lets pause pass. The error is errHeldBack, and why ctx has ended.
+// wait lets pause pass. The error is that of heldBack.
 func wait(ctx context.Context, pause time.Duration) error {
 	select {
 	case <-time.After(pause):
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errHeldBack, ctx.Err())
+		return heldBack(ctx)
 	}
 }
+
+// heldBack is errHeldBack, and why ctx has ended.
+func heldBack(ctx context.Context) error { return fmt.Errorf("%w: %w", errHeldBack, ctx.Err()) }
 
 // try takes room if there is some. If not, it says after how long there may be.
 func (b *budget) try(spare int) time.Duration {

@@ -17,7 +17,7 @@ import (
 // The protocol, by the EC2 user guide, "Use the Instance Metadata Service to access
 // instance metadata".
 const (
-	tokenPath   = "/latest/api/token" //nolint:gosec // a path, no secret
+	tokenPath   = "/latest/api/token"        //nolint:gosec // a path, no secret
 	tokenHeader = "X-Aws-Ec2-Metadata-Token" //nolint:gosec // a name, no secret
 	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 	// tokenTTL is the longest lifetime that a token can have, in seconds.
@@ -139,7 +139,7 @@ func (c *client) enter(ctx context.Context, spare int, refused *access) (held *a
 		select {
 		case c.door <- struct{}{}:
 		case <-ctx.Done():
-			return nil, false, &metadata.ReadError{Method: http.MethodPut, Path: tokenPath, Err: ctx.Err()}
+			return nil, false, &metadata.ReadError{Method: http.MethodPut, Path: tokenPath, Err: heldBack(ctx)}
 		}
 		held, pause, err := c.knock(ctx, spare, refused)
 		<-c.door // who can wait for room keeps nobody out who cannot
@@ -209,12 +209,12 @@ func tokenless(err error) bool {
 
 // believe decides whether a 404 means "no notice": only if the service knows the
 // instance's id, which each instance has, and which is this one's where that is known.
-func (c *client) believe(ctx context.Context) error {
+func (c *client) believe(ctx context.Context, spare int) error {
 	asked := c.now()
 	if c.trusts(asked) {
 		return nil
 	}
-	r, err := c.get(ctx, 0, itemInstance)
+	r, err := c.get(ctx, spare, itemInstance)
 	if err != nil {
 		return err
 	}

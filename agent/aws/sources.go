@@ -150,7 +150,7 @@ func items(o Options) []item {
 type source struct {
 	item
 	client *client
-	failed error // how the last poll that asked came out
+	failed error // of the last poll that found room to ask; nil if that went well
 }
 
 var _ agent.Source = (*source)(nil)
@@ -171,20 +171,25 @@ func (s *source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	bounded, stop := context.WithTimeout(ctx, s.pace.Timeout)
 	defer stop()
 	sightings, err := s.poll(bounded)
-	if err != nil {
+	switch {
+	case errors.Is(err, errHeldBack):
+		// Nothing was learned: what was wrong before still is.
+		if s.failed != nil && ctx.Err() == nil {
+			err = s.failed
+		}
+	case err != nil:
 		s.client.lose()
+		s.failed = err
+	default:
+		s.failed = nil
 	}
-	if errors.Is(err, errHeldBack) && s.failed != nil && ctx.Err() == nil {
-		return nil, s.failed // what is wrong is still that
-	}
-	s.failed = err
 	return sightings, err
 }
 
 func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
 	r, err := s.client.get(ctx, s.spare, s.path)
 	if metadata.Answered(err, http.StatusNotFound) {
-		return nil, s.client.believe(ctx)
+		return nil, s.client.believe(ctx, s.spare)
 	}
 	if err != nil {
 		return nil, err
@@ -192,7 +197,7 @@ func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
 	sightings, err := s.read(r)
 	switch {
 	case errors.Is(err, errUnproven):
-		return nil, s.client.believe(ctx)
+		return nil, s.client.believe(ctx, s.spare)
 	case err != nil:
 		return nil, r.Unreadable(s.what, err)
 	}

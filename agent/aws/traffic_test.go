@@ -1,0 +1,353 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ebbtide/ebbtide/agent"
+	"github.com/ebbtide/ebbtide/agent/aws/awstest"
+	"github.com/ebbtide/ebbtide/agent/metadata"
+)
+
+// direct is a fake that is asked without a network, so that time can be virtual, and that
+// notes each request as a network would see it.
+type direct struct {
+	server *awstest.Server
+
+	// work is done where time is real: what the fake makes, such as a channel, must not
+	// be of the bubble.
+	work chan func()
+	done chan struct{}
+	turn sync.Mutex
+
+	mu   sync.Mutex
+	sent []sent
+}
+
+func newDirect(t *testing.T) *direct {
+	t.Helper()
+	d := &direct{server: awstest.New(t), work: make(chan func()), done: make(chan struct{})}
+	t.Cleanup(func() { close(d.work) })
+	go func() {
+		for f := range d.work {
+			f()
+			d.done <- struct{}{}
+		}
+	}()
+	return d
+}
+
+// outside runs f outside of the bubble.
+func (d *direct) outside(f func()) {
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	d.work <- f
+	<-d.done
+}
+
+// set puts a fault in the way; none if it is empty.
+func (d *direct) set(t *testing.T, f awstest.Fault) {
+	t.Helper()
+	var err error
+	d.outside(func() {
+		if f == "" {
+			err = d.server.ClearFault()
+			return
+		}
+		err = d.server.SetFault(f)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// sent is one request.
+type sent struct {
+	at           time.Time
+	method, path string
+}
+
+// log is what was sent so far.
+func (d *direct) log() []sent {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.sent)
+}
+
+func (d *direct) note(ask metadata.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sent = append(d.sent, sent{time.Now(), ask.Method, ask.Path})
+}
+
+// step is what a metadata.Client allows each step of a request.
+const step = 500 * time.Millisecond
+
+// Do implements service.
+func (d *direct) Do(ctx context.Context, ask metadata.Request) (metadata.Reply, error) {
+	if ask.Method == "" {
+		ask.Method = http.MethodGet
+	}
+	d.note(ask)
+	x := metadata.Exchange{Method: ask.Method, Path: ask.Path}
+	request := httptest.NewRequestWithContext(ctx, ask.Method, ask.Path, http.NoBody)
+	maps.Copy(request.Header, ask.Header)
+	recorder := httptest.NewRecorder()
+	var way obstacle
+	d.outside(func() { // in one step, as the fault may end at any moment
+		if way = obstacleOf(d.server.Fault(), ask.Method); way == nil {
+			d.server.ServeHTTP(recorder, request)
+		}
+	})
+	if way != nil {
+		x.Err = way(ctx)
+		return metadata.Reply{}, metadata.Explain(x, hints)
+	}
+	if x.Status = recorder.Code; x.Status != http.StatusOK {
+		return metadata.Reply{}, metadata.Explain(x, hints)
+	}
+	date, err := http.ParseTime(recorder.Header().Get("Date"))
+	if err != nil {
+		date = time.Time{}
+	}
+	return metadata.Reply{Path: ask.Path, Body: recorder.Body.Bytes(), Date: date, Header: recorder.Header()}, nil
+}
+
+// obstacle is what comes of a request that has no answer.
+type obstacle func(ctx context.Context) error
+
+// obstacleOf is that of the faults which are not in an answer; nil where there is one.
+func obstacleOf(fault awstest.Fault, method string) obstacle {
+	token := method == http.MethodPut
+	switch {
+	case fault == awstest.ConnectionRefused, fault == awstest.ConnectionReset:
+		return func(context.Context) error { return errors.New("connection lost") }
+	case fault == awstest.HugeBody && !token:
+		return func(context.Context) error { return errors.New("more than 64 KiB of reply") }
+	case fault == awstest.HangingToken && token, (fault == awstest.HangingItem || fault == awstest.SlowBody) && !token:
+		return func(ctx context.Context) error {
+			ctx, stop := context.WithTimeout(ctx, step)
+			defer stop()
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// within is the largest number of requests within any window of that length.
+func within(all []sent, window time.Duration) int {
+	most, first := 0, 0
+	for last := range all {
+		for all[last].at.Sub(all[first].at) >= window {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	return most
+}
+
+// watch asks a source as the agent does, and says when each poll that succeeded was.
+func watch(ctx context.Context, s agent.Source, seen func(string, time.Time)) {
+	pace := s.Pace()
+	for ctx.Err() == nil {
+		began, pause := time.Now(), pace.Every
+		poll, stop := context.WithTimeout(ctx, pace.Timeout)
+		_, err := s.Poll(poll)
+		stop()
+		if err == nil {
+			seen(s.Name(), time.Now())
+		} else {
+			pause = min(pause, time.Second)
+		}
+		select {
+		case <-time.After(time.Until(began.Add(pause))):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// play runs the sources in virtual time in front of fake, all from the start, for as long
+// as act takes. It returns when the polls were that saw something, by source.
+func play(t *testing.T, fake *direct, o Options, act func(*testing.T)) map[string][]time.Time {
+	t.Helper()
+	var mu sync.Mutex
+	successes := map[string][]time.Time{}
+	synctest.Test(t, func(t *testing.T) {
+		sources, err := NewSources(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := func(name string, at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			successes[name] = append(successes[name], at)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		sources[0].(*source).client.service = fake //nolint:forcetypeassert,errcheck // it is made here
+		for _, each := range sources {
+			watching.Go(func() { watch(ctx, each, seen) })
+		}
+		act(t)
+		stop()
+		watching.Wait()
+	})
+	return successes
+}
+
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+// What is never to be exceeded, by the issue and by the doc comment of NewSources.
+const (
+	mostPerMinute = 90
+	mostPerSecond = 5
+)
+
+func checkTraffic(t *testing.T, sent []sent) {
+	t.Helper()
+	minute, second := within(sent, time.Minute), within(sent, time.Second)
+	lasted := sent[len(sent)-1].at.Sub(sent[0].at)
+	t.Logf("%.2f requests a second on average, %d in a minute, %d in a second", float64(len(sent))/lasted.Seconds(), minute, second)
+	if minute > mostPerMinute {
+		t.Errorf("%d requests within a minute, want at most %d", minute, mostPerMinute)
+	}
+	if second > mostPerSecond {
+		t.Errorf("%d requests within a second, want at most %d", second, mostPerSecond)
+	}
+}
+
+func TestWhileNothingFailsEachItemIsReadInTime(t *testing.T) {
+	t.Parallel()
+	fake := newDirect(t)
+	successes := play(t, fake, Options{}, func(*testing.T) { pass(time.Hour) })
+	checkTraffic(t, fake.sent)
+	most := map[string]time.Duration{
+		// Room is kept for the interruption; the others may wait for it.
+		"spot": time.Second, "lifecycle": 5*time.Second + patience, "rebalance": 15*time.Second + patience,
+		"maintenance": time.Minute + patience,
+	}
+	for name, want := range most {
+		times := successes[name]
+		if len(times) < 50 {
+			t.Fatalf("%s was read %d times in an hour", name, len(times))
+		}
+		for i := 1; i < len(times); i++ {
+			if gap := times[i].Sub(times[i-1]); gap > want {
+				t.Errorf("%s was not read for %s, want at most %s", name, gap, want)
+			}
+		}
+	}
+	if tokens := count(fake.sent, tokenPath); tokens != 1 {
+		t.Errorf("%d tokens were fetched, want 1", tokens)
+	}
+}
+
+// count is how many requests were for that path.
+func count(sent []sent, path string) int {
+	n := 0
+	for _, s := range sent {
+		if s.path == path {
+			n++
+		}
+	}
+	return n
+}
+
+// soon is how long after the end of a fault a source has to see at the latest.
+var soon = map[string]time.Duration{
+	"spot": 5 * time.Second, "rebalance": mostQuiet + patience, "maintenance": mostQuiet + patience, "lifecycle": mostQuiet + patience,
+}
+
+func TestTheBudgetHoldsWhateverFails(t *testing.T) {
+	t.Parallel()
+	for _, fault := range awstest.Faults() {
+		for name, o := range map[string]Options{"with tokens": {}, "with IMDSv1 allowed": {AllowIMDSv1: true}} {
+			t.Run(string(fault)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				fake := newDirect(t)
+				var ends []time.Time
+				successes := play(t, fake, o, func(t *testing.T) {
+					t.Helper()
+					for range 2 {
+						fake.set(t, fault)
+						pass(3 * time.Minute)
+						fake.set(t, "")
+						ends = append(ends, time.Now())
+						pass(2 * time.Minute)
+					}
+				})
+				checkTraffic(t, fake.sent)
+				for name, within := range soon {
+					for _, end := range ends {
+						late := func(at time.Time) bool { return at.After(end) && !at.After(end.Add(within)) }
+						if !slices.ContainsFunc(successes[name], late) {
+							t.Errorf("%s saw nothing within %s after the fault", name, within)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAServiceThatThrottlesIsAskedForLittleButTheInterruption(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []awstest.Fault{awstest.TooManyRequests, awstest.Unavailable} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			fake := newDirect(t)
+			begun := 0
+			play(t, fake, Options{}, func(t *testing.T) {
+				t.Helper()
+				pass(time.Minute)
+				fake.set(t, fault)
+				pass(5 * time.Minute) // until it is asked as seldom as ever
+				begun = len(fake.log())
+				pass(10 * time.Minute)
+			})
+			throttled := fake.sent[begun:]
+			spot := count(throttled, itemsPath+"spot/instance-action")
+			if others := len(throttled) - spot; spot < 598 || others > 40 {
+				t.Errorf("in ten minutes %d requests were for the interruption and %d for others", spot, others)
+			}
+		})
+	}
+}
+
+func TestAFailureStaysTheSameWhileASourceIsHeldBack(t *testing.T) {
+	t.Parallel()
+	fake := newDirect(t)
+	synctest.Test(t, func(t *testing.T) {
+		sources, err := NewSources(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rebalance := sources[1].(*source) //nolint:forcetypeassert,errcheck // it is made here
+		rebalance.client.service = fake
+		fake.set(t, awstest.TooManyRequests)
+		var said []string
+		for range 20 {
+			_, err := rebalance.Poll(t.Context())
+			said = append(said, err.Error())
+		}
+		if said = slices.Compact(said); len(said) != 1 {
+			t.Errorf("it says %q", said)
+		}
+		// A caller that has had enough is told so.
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := rebalance.Poll(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v, want one that wraps context.Canceled", err)
+		}
+	})
+}

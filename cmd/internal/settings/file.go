@@ -79,10 +79,13 @@ func Indented(file string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(file), "\n", "\n  ") + "\n"
 }
 
-// shorten writes whole hours as people do: 2160h, not 2160h0m0s.
+// shorten writes whole hours and minutes as people do: 2160h, not 2160h0m0s.
 func shorten(path string, node *yaml.Node, fields Fields) {
-	if _, is := fields[path].(duration); is && strings.HasSuffix(node.Value, "h0m0s") {
-		node.Value = strings.TrimSuffix(node.Value, "0m0s")
+	if _, is := fields[path].(duration); is && strings.HasSuffix(node.Value, "m0s") {
+		node.Value = strings.TrimSuffix(node.Value, "0s")
+		if strings.HasSuffix(node.Value, "h0m") {
+			node.Value = strings.TrimSuffix(node.Value, "0m")
+		}
 	}
 	if node.Kind != yaml.MappingNode {
 		return

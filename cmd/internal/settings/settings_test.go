@@ -182,10 +182,13 @@ func TestAMistakeStandsWhereItWasMade(t *testing.T) {
 	}
 }
 
-func TestWholeHoursAreWrittenAsPeopleDo(t *testing.T) {
+func TestWholeHoursAndMinutesAreWrittenAsPeopleDo(t *testing.T) {
 	t.Parallel()
-	config := sample{Name: "24h0m0s", Wait: 90 * time.Second, Life: life{Long: 2160 * time.Hour}}
-	want := `name: 24h0m0s
+	for wait, want := range map[time.Duration]string{
+		90 * time.Second: "1m30s", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", 10 * time.Hour: "10h", 30 * time.Second: "30s", 0: "0s",
+	} {
+		config := sample{Name: "24h0m0s", Wait: wait, Life: life{Long: 2160 * time.Hour}}
+		file := fmt.Sprintf(`name: 24h0m0s
 labels: []
 life:
   long: 2160h
@@ -194,10 +197,11 @@ life:
 log:
   level: ""
   format: ""
-wait: 1m30s
-`
-	if diff := cmp.Diff(want, Encode(config, config.fields())); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+wait: %s
+`, want)
+		if diff := cmp.Diff(file, Encode(config, config.fields())); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", wait, diff)
+		}
 	}
 }
 

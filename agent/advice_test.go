@@ -70,6 +70,24 @@ func TestAnAdviceMovesTheCriticalPodsAndForcesNothing(t *testing.T) {
 	})
 }
 
+func TestANodeThatCannotBeMarkedIsNoReasonToLeaveItsCriticalPodsThere(t *testing.T) {
+	t.Parallel()
+	play(t, []*corev1.Pod{critical("dns-1")}, func(s *scene) {
+		s.node.breakDown(errBroken, mark)
+		s.advises(between(seenAt, seenAt+10*time.Minute))
+		s.begin()
+		s.at(seenAt + 10*time.Minute)
+		if n := len(s.node.times(evict)); n != 1 {
+			s.Errorf("%d pods were evicted, want dns-1", n)
+		}
+		s.at(seenAt + 12*time.Minute)
+		left := s.log.with("Left node unmarked")
+		if len(left) != 1 || left[0]["level"] != "WARN" || len(s.log.with("Left node uncordoned")) != 0 {
+			s.Errorf("the log tells of the mark %v, want that it was not made, once, as a warning", left)
+		}
+	})
+}
+
 func TestAnAdviceIsUndoneOnceItsHourIsOverThoughItStillShows(t *testing.T) {
 	t.Parallel()
 	play(t, somePods(), func(s *scene) {

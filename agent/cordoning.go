@@ -33,7 +33,7 @@ func (a *Agent) cordon(ctx context.Context, notice Notice, countdown *drain.Coun
 				c.outcome = outcome
 			}
 			if outcome.Done.IsZero() {
-				a.Log.Error("Left node uncordoned", "node", a.Node.Name(), "notice", notice.ID, "err", outcome.Err)
+				a.leftUncordoned(notice, outcome)
 				return
 			}
 			if first {
@@ -60,6 +60,16 @@ func (a *Agent) cordoned(notice Notice, outcome drain.CordonOutcome) {
 	}
 	a.Log.Info("Cordoned node", "node", a.Node.Name(), "notice", notice.ID, "took", took, "ours", outcome.Ours)
 	a.drill.cordoned(outcome)
+}
+
+// leftUncordoned tells of an error only where the node ends: on an advice pods may go on to
+// come, and be well, and a drain may have taken it over before the node was marked.
+func (a *Agent) leftUncordoned(notice Notice, outcome drain.CordonOutcome) {
+	if notice.Advice != "" {
+		a.Log.Warn("Left node unmarked", "node", a.Node.Name(), "notice", notice.ID, "err", outcome.Err)
+		return
+	}
+	a.Log.Error("Left node uncordoned", "node", a.Node.Name(), "notice", notice.ID, "err", outcome.Err)
 }
 
 // heed tightens the countdown to the deadline that the node carries: an earlier

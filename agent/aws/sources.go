@@ -173,8 +173,9 @@ func (s *source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 	sightings, err := s.poll(bounded)
 	switch {
 	case errors.Is(err, errHeldBack):
-		// Nothing was learned: what was wrong before still is.
-		if s.failed != nil && ctx.Err() == nil {
+		// Nothing was learned: what was wrong before still is. That ctx is late by now says
+		// nothing either, since it ends when the source's own patience does.
+		if s.failed != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			err = s.failed
 		}
 	case err != nil:

@@ -337,7 +337,10 @@ func TestAFailureStaysTheSameWhileASourceIsHeldBack(t *testing.T) {
 		fake.set(t, awstest.TooManyRequests)
 		var said []string
 		for range 20 {
-			_, err := rebalance.Poll(t.Context())
+			// As the agent asks: its patience ends together with the source's own.
+			ctx, stop := context.WithTimeout(t.Context(), rebalance.Pace().Timeout)
+			_, err := rebalance.Poll(ctx)
+			stop()
 			said = append(said, err.Error())
 		}
 		if said = slices.Compact(said); len(said) != 1 {

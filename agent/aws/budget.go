@@ -14,15 +14,12 @@ import (
 )
 
 // How much is asked, over all items, tokens, proofs and repetitions: 1.5 requests a
-// second over any minute (60 s * perSecond + burst = 90), and never more than seven
+// second over any minute (60 s * perSecond + burst = 90), and never more than five
 // within a second. EC2 publishes no number; it throttles what all programs of an
 // instance send together, so an agent on each node has to be modest.
-//
-// The burst is what it takes to read every item once: a token, a proof and the four. An
-// agent is ready when it has, and a rollout waits for each.
 const (
-	perSecond = 1.4
-	burst     = 6
+	perSecond = 1.43
+	burst     = 4
 )
 
 // spotsOwn is what the slower items leave for the next question about an

@@ -47,9 +47,6 @@ type client struct {
 	mu    sync.Mutex
 	trust metadata.Trust // that "not there" says "no notice"
 	lost  time.Time      // when the trust ended last
-
-	proven  atomic.Bool   // whether the service ever was
-	proving chan struct{} // full while someone asks for the first proof
 }
 
 // access is how items are asked for.
@@ -71,7 +68,7 @@ func newClient(o Options) (*client, error) {
 	}
 	c := &client{
 		service: reads, close: reads.Close, allowV1: o.AllowIMDSv1, instance: o.Instance,
-		door: make(chan struct{}, 1), proving: make(chan struct{}, 1),
+		door: make(chan struct{}, 1),
 	}
 	c.setClock(time.Now)
 	return c, nil
@@ -217,19 +214,6 @@ func (c *client) believe(ctx context.Context, spare int) error {
 	if c.trusts(asked) {
 		return nil
 	}
-	if !c.proven.Load() && spare == 0 {
-		// All items are read at the start, and one proof does for them all. Who can wait
-		// for room is not let in here: he would keep those out who cannot.
-		select {
-		case c.proving <- struct{}{}:
-			defer func() { <-c.proving }()
-		case <-ctx.Done():
-			return &metadata.ReadError{Method: http.MethodGet, Path: itemsPath + itemInstance, Err: heldBack(ctx)}
-		}
-		if c.trusts(asked) {
-			return nil
-		}
-	}
 	r, err := c.get(ctx, spare, itemInstance)
 	if err != nil {
 		return err
@@ -258,11 +242,9 @@ func (c *client) trusts(asked time.Time) bool {
 func (c *client) gain(asked time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if asked.Before(c.lost) {
-		return
+	if !asked.Before(c.lost) {
+		c.trust.Gain(asked)
 	}
-	c.trust.Gain(asked)
-	c.proven.Store(true)
 }
 
 // lose ends the trust after a fault.

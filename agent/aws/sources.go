@@ -79,7 +79,7 @@ func (o Options) check() error {
 // The error says which option cannot be used.
 //
 // They share one client and may be polled at the same time. Together they send at most
-// 1.5 requests a second over any minute and seven within one second. Each is an io.Closer
+// 1.5 requests a second over any minute and five within one second. Each is an io.Closer
 // as well: closing one gives up the connection of all, and they may be used again.
 func NewSources(o Options) ([]agent.Source, error) {
 	o = o.withDefaults()
@@ -151,7 +151,6 @@ type source struct {
 	item
 	client *client
 	failed error // of the last poll that found room to ask; nil if that went well
-	begun  bool  // whether it was polled before
 }
 
 var _ agent.Source = (*source)(nil)
@@ -189,10 +188,9 @@ func (s *source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 }
 
 func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
-	spare := s.room()
-	r, err := s.client.get(ctx, spare, s.path)
+	r, err := s.client.get(ctx, s.spare, s.path)
 	if metadata.Answered(err, http.StatusNotFound) {
-		return nil, s.client.believe(ctx, spare)
+		return nil, s.client.believe(ctx, s.spare)
 	}
 	if err != nil {
 		return nil, err
@@ -200,21 +198,11 @@ func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
 	sightings, err := s.read(r)
 	switch {
 	case errors.Is(err, errUnproven):
-		return nil, s.client.believe(ctx, spare)
+		return nil, s.client.believe(ctx, s.spare)
 	case err != nil:
 		return nil, r.Unreadable(s.what, err)
 	}
 	return sightings, nil
-}
-
-// room is how much room for requests a question leaves to the others. The first of each
-// item leaves none: the burst is there for it.
-func (s *source) room() int {
-	if !s.begun {
-		s.begun = true
-		return 0
-	}
-	return s.spare
 }
 
 // Close gives up the connection that all sources share. They may be used again.

@@ -14,17 +14,22 @@ import (
 )
 
 // How much is asked, over all items, tokens, proofs and repetitions: 1.5 requests a
-// second over any minute (60 s * perSecond + burst = 90), and never more than five
-// within a second. EC2 publishes no number; it throttles what all programs of an
-// instance send together, so an agent on each node has to be modest.
+// second over any minute (60 s * perSecond + burst = 90), and never more than seven
+// within a second, of which a start is made. EC2 publishes no number; it throttles what
+// all programs of an instance send together, so an agent on each node has to be modest.
 const (
-	perSecond = 1.43
-	burst     = 4
+	perSecond = 1.4
+	burst     = 6
 )
 
-// spotsOwn is what the slower items leave for the next question about an
-// interruption: the item, and a token or a proof.
-const spotsOwn = 2
+// What the slower items leave for the next question about an interruption.
+const (
+	// spotsOwn is the item, and a token or a proof.
+	spotsOwn = 2
+	// spotsLeast is the item. An agent is not ready before each item was read once, so
+	// that the first questions do not wait for more.
+	spotsLeast = 1
+)
 
 // How long the slower items are silent once the service has said that it is asked too
 // often: by the EC2 user guide, "Access instance metadata for an EC2 instance", ever

@@ -41,8 +41,9 @@ type client struct {
 	now      func() time.Time
 	budget   *budget
 
-	held atomic.Pointer[access] // nil: nothing is known yet
-	door chan struct{}          // full while someone fetches a token
+	held    atomic.Pointer[access] // nil: nothing is known yet
+	door    chan struct{}          // full while someone fetches a token
+	proving chan struct{}          // full while someone proves the service who can wait
 
 	mu    sync.Mutex
 	trust metadata.Trust // that "not there" says "no notice"
@@ -68,7 +69,7 @@ func newClient(o Options) (*client, error) {
 	}
 	c := &client{
 		service: reads, close: reads.Close, allowV1: o.AllowIMDSv1, instance: o.Instance,
-		door: make(chan struct{}, 1),
+		door: make(chan struct{}, 1), proving: make(chan struct{}, 1),
 	}
 	c.setClock(time.Now)
 	return c, nil
@@ -213,6 +214,18 @@ func (c *client) believe(ctx context.Context, spare int) error {
 	asked := c.now()
 	if c.trusts(asked) {
 		return nil
+	}
+	if spare > 0 {
+		// One proof will do for all that have time to wait for it.
+		select {
+		case c.proving <- struct{}{}:
+			defer func() { <-c.proving }()
+		case <-ctx.Done():
+			return &metadata.ReadError{Method: http.MethodGet, Path: itemsPath + itemInstance, Err: heldBack(ctx)}
+		}
+		if c.trusts(asked) {
+			return nil
+		}
 	}
 	r, err := c.get(ctx, spare, itemInstance)
 	if err != nil {

@@ -162,9 +162,9 @@ func TestPollEndsWithItsContext(t *testing.T) {
 func TestItemsArePolledAtTheirPace(t *testing.T) {
 	t.Parallel()
 	others := map[string]agent.Pace{
-		"rebalance":   {Every: 15 * time.Second, Timeout: 15 * time.Second, BlindAfter: time.Minute},
+		"rebalance":   {Every: 10 * time.Second, Timeout: 15 * time.Second, BlindAfter: time.Minute},
 		"maintenance": {Every: time.Minute, Timeout: 15 * time.Second, BlindAfter: 3 * time.Minute},
-		"lifecycle":   {Every: 5 * time.Second, Timeout: 15 * time.Second, BlindAfter: 30 * time.Second},
+		"lifecycle":   {Every: 10 * time.Second, Timeout: 15 * time.Second, BlindAfter: 30 * time.Second},
 	}
 	tests := map[string]struct {
 		options aws.Options

@@ -79,7 +79,7 @@ func (o Options) check() error {
 // The error says which option cannot be used.
 //
 // They share one client and may be polled at the same time. Together they send at most
-// 1.5 requests a second over any minute and five within one second. Each is an io.Closer
+// 1.5 requests a second over any minute and seven within one second. Each is an io.Closer
 // as well: closing one gives up the connection of all, and they may be used again.
 func NewSources(o Options) ([]agent.Source, error) {
 	o = o.withDefaults()
@@ -116,12 +116,13 @@ var errUnproven = errors.New("nothing that tells the service from another")
 // patience is how long the slower items may wait for room in the budget.
 const patience = 15 * time.Second
 
-// items are those that are read. What they ask for comes to 1.28 requests a second, and
+// items are those that are read. What they ask for comes to 1.22 requests a second, and
 // the proof that 404s are believed on to another 0.1.
 //
 // EC2's user guide advises to look for a rebalance recommendation every five seconds, as
 // for the interruption itself. An advice has no deadline, and the interruption that may
-// come with it is asked for each second; so it is the one that waits.
+// come with it is asked for each second. The shortest hook of an Auto Scaling group holds a
+// termination back for thirty seconds, and the default is an hour.
 func items(o Options) []item {
 	return []item{
 		{
@@ -131,7 +132,7 @@ func items(o Options) []item {
 		{
 			name: "rebalance", path: "events/recommendations/rebalance", what: "a rebalance recommendation",
 			read: readRebalance, spare: spotsOwn,
-			pace: agent.Pace{Every: 15 * time.Second, Timeout: patience, BlindAfter: time.Minute},
+			pace: agent.Pace{Every: 10 * time.Second, Timeout: patience, BlindAfter: time.Minute},
 		},
 		{
 			name: "maintenance", path: "events/maintenance/scheduled", what: "a list of scheduled events",
@@ -141,7 +142,7 @@ func items(o Options) []item {
 		{
 			name: "lifecycle", path: "autoscaling/target-lifecycle-state", what: "a lifecycle state",
 			read: lifecycle(o.LifecycleNotice), spare: spotsOwn,
-			pace: agent.Pace{Every: 5 * time.Second, Timeout: patience, BlindAfter: 30 * time.Second},
+			pace: agent.Pace{Every: 10 * time.Second, Timeout: patience, BlindAfter: 30 * time.Second},
 		},
 	}
 }
@@ -150,7 +151,8 @@ func items(o Options) []item {
 type source struct {
 	item
 	client *client
-	failed error // of the last poll that found room to ask; nil if that went well
+	begun  bool  // whether a poll has found room to ask
+	failed error // of the last that has; nil if that went well
 }
 
 var _ agent.Source = (*source)(nil)
@@ -178,19 +180,22 @@ func (s *source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 		if s.failed != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			err = s.failed
 		}
+		return nil, err
 	case err != nil:
 		s.client.lose()
-		s.failed = err
-	default:
-		s.failed = nil
 	}
+	s.begun, s.failed = true, err
 	return sightings, err
 }
 
 func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
-	r, err := s.client.get(ctx, s.spare, s.path)
+	spare := s.spare
+	if !s.begun {
+		spare = min(spare, spotsLeast)
+	}
+	r, err := s.client.get(ctx, spare, s.path)
 	if metadata.Answered(err, http.StatusNotFound) {
-		return nil, s.client.believe(ctx, s.spare)
+		return nil, s.client.believe(ctx, spare)
 	}
 	if err != nil {
 		return nil, err
@@ -198,7 +203,7 @@ func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
 	sightings, err := s.read(r)
 	switch {
 	case errors.Is(err, errUnproven):
-		return nil, s.client.believe(ctx, s.spare)
+		return nil, s.client.believe(ctx, spare)
 	case err != nil:
 		return nil, r.Unreadable(s.what, err)
 	}

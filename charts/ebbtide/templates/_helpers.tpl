@@ -141,10 +141,12 @@ metricRelabelings:
 
 {{/* What an agent does, as a sentence without its subject. */}}
 {{- define "ebbtide.agent.watches" -}}
-{{- $name := dig "provider" "auto" .Values.agent.config -}}
-{{- if eq $name "none" -}}
+{{- $provider := dig "provider" "auto" .Values.agent.config -}}
+{{- $itself := dig "cluster" "enabled" false .Values.agent.config -}}
+{{- $names := dict "auto" "the cloud that its node runs in" "aws" "AWS" "gcp" "Google Cloud" "azure" "Azure" "alibaba" "Alibaba Cloud" "tencent" "Tencent Cloud" -}}
+{{- if and (eq $provider "none") (not $itself) -}}
 watches no cloud (provider: none); it takes orders for drills.
 {{- else -}}
-watches {{ if eq $name "auto" }}the cloud that its node runs in{{ else }}{{ $name | upper }}{{ end }} for the interruption of its node, and empties the node in time.
+watches {{ if eq $provider "none" }}its own Node, and no cloud (provider: none),{{ else }}{{ get $names $provider }}{{ if $itself }}, and its own Node,{{ end }}{{ end }} for the interruption of its node, and empties the node in time.
 {{- end }}
 {{- end -}}

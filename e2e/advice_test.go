@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/ebbtide/ebbtide/agent"
 	"github.com/ebbtide/ebbtide/drain"
 	"github.com/ebbtide/ebbtide/e2e/agentrun"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -46,13 +47,23 @@ func (s *scene) advise() time.Time {
 	return s.noticed.Add(adviceLasts - adviceAge)
 }
 
-// avoided is a condition for WaitNode: the scheduler prefers other nodes, and nothing
-// more than that.
-func avoided(node *corev1.Node) bool {
-	soft := slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
-		return t.Key == drain.TaintKey && t.Effect == corev1.TaintEffectPreferNoSchedule
-	})
-	return soft && !node.Spec.Unschedulable && node.Annotations[drain.StateAnnotation] != ""
+// avoided is a condition for WaitNode: for a notice of that kind the scheduler prefers
+// other nodes, and nothing more than that.
+func avoided(of agent.Kind) func(*corev1.Node) bool {
+	soft := corev1.Taint{Key: drain.TaintKey, Value: string(of), Effect: corev1.TaintEffectPreferNoSchedule}
+	return func(node *corev1.Node) bool {
+		return slices.Contains(node.Spec.Taints, soft) && !node.Spec.Unschedulable && node.Annotations[drain.StateAnnotation] != ""
+	}
+}
+
+// noneForced fails the test for a pod that was deleted rather than evicted.
+func (s *scene) noneForced() {
+	s.t.Helper()
+	for _, r := range s.requests() {
+		if r.Resource == "pods" && r.Verb == "delete" {
+			s.t.Errorf("an advice deleted pod %q", r.Name)
+		}
+	}
 }
 
 // untouched fails the test for every pod of the doomed node that was told to stop, but for
@@ -74,11 +85,7 @@ func (s *scene) untouched(but ...string) {
 			s.t.Errorf("pod %s was told to stop", life.Name)
 		}
 	}
-	for _, r := range s.requests() {
-		if r.Verb == "delete" && r.Resource == "pods" {
-			s.t.Errorf("pod %s was deleted, not evicted", r.Name)
-		}
-	}
+	s.noneForced()
 	s.toldOnce()
 }
 
@@ -105,7 +112,7 @@ func TestACriticalPodIsReplacedOnAnAdviceAndTheNodePutBackWhenThatLapses(t *test
 			least := s.leastReady("dns", 1)
 			a := s.ready()
 			lapses := s.advise()
-			s.must(s.lab.WaitNode(s.within(adviceSeen), s.doomed.Name(), avoided))
+			s.must(s.lab.WaitNode(s.within(adviceSeen), s.doomed.Name(), avoided(agent.RebalanceAdvice)))
 			interfere(s, a)
 
 			s.must(s.lab.WaitNode(s.within(time.Until(lapses)+20*time.Second), s.doomed.Name(), clean))
@@ -144,11 +151,7 @@ func TestAnAdviceWhoseAgentIsGoneUntilItHasLapsedIsTakenBackByTheNext(t *testing
 	if ready := least(); slices.Min(ready) < 1 {
 		t.Errorf("%d endpoints were ready at the worst, want 1: %v", slices.Min(ready), ready)
 	}
-	for _, r := range s.requests() {
-		if r.Verb == "delete" && r.Resource == "pods" {
-			t.Errorf("pod %s was deleted, not evicted", r.Name)
-		}
-	}
+	s.noneForced()
 }
 
 func TestAnInterruptionTakesAnAdviceOver(t *testing.T) {

@@ -40,6 +40,12 @@ Flags (each wins over the file):
 The file, with every field and its default:
 
 %[6]s
+  provider         one of %[7]s
+  respond          of each kind of notice one of %[8]s
+  drain.handOver   one of %[9]s
+
+docs/configuration.md says what each field is for, and docs/signals.md what is read where and what is done about it.
+
 Exit code: 0 after a clean stop, 1 when the agent could not go on, 2 for a mistake in flags or file.
 `
 
@@ -73,5 +79,6 @@ func program(config *Config) settings.Program {
 func usageText() string {
 	config := Default()
 	return fmt.Sprintf(usage, config.Listen, strings.Join(settings.LogLevels, ", "), config.Log.Level,
-		strings.Join(settings.LogFormats, " or "), config.Log.Format, settings.Indented(config.file()))
+		strings.Join(settings.LogFormats, " or "), config.Log.Format, settings.Indented(config.file()),
+		strings.Join(Providers, ", "), strings.Join(Responses, ", "), strings.Join(HandOvers, ", "))
 }

@@ -316,6 +316,7 @@ func TestHelpNamesEveryFlagAndEveryField(t *testing.T) {
 	for path := range new(Config).fields() {
 		names = append(names, path[strings.LastIndex(path, ".")+1:]+":")
 	}
+	names = append(names, strings.Join(Providers, ", "), strings.Join(Responses, ", "))
 	for _, name := range names {
 		if !strings.Contains(stdout.String(), name) {
 			t.Errorf("help does not name %q", name)

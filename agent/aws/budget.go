@@ -76,10 +76,12 @@ func (b *budget) take(ctx context.Context, spare int) error {
 func wait(ctx context.Context, pause time.Duration) error {
 	select {
 	case <-time.After(pause):
-		return nil
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil { // the two may come together
 		return heldBack(ctx)
 	}
+	return nil
 }
 
 // heldBack is errHeldBack, and why ctx has ended.

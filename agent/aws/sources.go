@@ -153,6 +153,8 @@ type source struct {
 	client *client
 	begun  bool  // whether a poll has found room to ask
 	failed error // of the last that has; nil if that went well
+	// yielded is whether the last poll was held back, behind others perhaps.
+	yielded bool
 }
 
 var _ agent.Source = (*source)(nil)
@@ -180,18 +182,24 @@ func (s *source) Poll(ctx context.Context) ([]agent.Sighting, error) {
 		if s.failed != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			err = s.failed
 		}
+		s.yielded = true
 		return nil, err
 	case err != nil:
 		s.client.lose()
 	}
-	s.begun, s.failed = true, err
+	s.begun, s.failed, s.yielded = true, err, false
 	return sightings, err
 }
 
 func (s *source) poll(ctx context.Context) ([]agent.Sighting, error) {
 	spare := s.spare
-	if !s.begun {
+	switch {
+	case !s.begun:
 		spare = min(spare, spotsLeast)
+	case s.failed != nil && spare > 0 && !s.yielded:
+		// It is tried again each second. Those that see go first, or one item that is
+		// refused for good would make the others late.
+		spare++
 	}
 	r, err := s.client.get(ctx, spare, s.path)
 	if metadata.Answered(err, http.StatusNotFound) {

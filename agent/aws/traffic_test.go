@@ -28,8 +28,9 @@ type direct struct {
 	done chan struct{}
 	turn sync.Mutex
 
-	mu   sync.Mutex
-	sent []sent
+	mu     sync.Mutex
+	sent   []sent
+	broken string // the item that is answered with 500; empty: none
 }
 
 func newDirect(t *testing.T) *direct {
@@ -82,10 +83,19 @@ func (d *direct) log() []sent {
 	return slices.Clone(d.sent)
 }
 
-func (d *direct) note(ask metadata.Request) {
+// note notes a request, and says whether it is for the item that is broken.
+func (d *direct) note(ask metadata.Request) (broken bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sent = append(d.sent, sent{time.Now(), ask.Method, ask.Path})
+	return d.broken != "" && ask.Path == itemsPath+d.broken
+}
+
+// breakDown breaks one item; none if it is empty.
+func (d *direct) breakDown(item string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = item
 }
 
 // step is what a metadata.Client allows each step of a request.
@@ -96,8 +106,14 @@ func (d *direct) Do(ctx context.Context, ask metadata.Request) (metadata.Reply, 
 	if ask.Method == "" {
 		ask.Method = http.MethodGet
 	}
-	d.note(ask)
 	x := metadata.Exchange{Method: ask.Method, Path: ask.Path}
+	if x.Err = ctx.Err(); x.Err != nil {
+		return metadata.Reply{}, metadata.Explain(x, hints)
+	}
+	if d.note(ask) {
+		x.Status = http.StatusInternalServerError
+		return metadata.Reply{}, metadata.Explain(x, hints)
+	}
 	request := httptest.NewRequestWithContext(ctx, ask.Method, ask.Path, http.NoBody)
 	maps.Copy(request.Header, ask.Header)
 	recorder := httptest.NewRecorder()
@@ -226,29 +242,36 @@ func checkTraffic(t *testing.T, sent []sent) {
 	}
 }
 
+// mostApart is the longest time between two readings of an item. Room is kept for the
+// interruption; the others may wait for it.
+var mostApart = map[string]time.Duration{
+	"spot": time.Second, "lifecycle": 10*time.Second + patience, "rebalance": 10*time.Second + patience,
+	"maintenance": time.Minute + patience,
+}
+
+// checkReadInTime wants that an item was read at least as often as that all through an hour.
+func checkReadInTime(t *testing.T, name string, times []time.Time, most time.Duration) {
+	t.Helper()
+	if len(times) < 50 {
+		t.Fatalf("%s was read %d times in an hour", name, len(times))
+	}
+	for i := 1; i < len(times); i++ {
+		if gap := times[i].Sub(times[i-1]); gap > most {
+			t.Errorf("%s was not read for %s, want at most %s", name, gap, most)
+		}
+	}
+}
+
 func TestWhileNothingFailsEachItemIsReadInTime(t *testing.T) {
 	t.Parallel()
 	fake := newDirect(t)
 	var began time.Time
 	successes := play(t, fake, Options{}, func(*testing.T) { began = time.Now(); pass(time.Hour) })
 	checkTraffic(t, fake.sent)
-	most := map[string]time.Duration{
-		// Room is kept for the interruption; the others may wait for it.
-		"spot": time.Second, "lifecycle": 10*time.Second + patience, "rebalance": 10*time.Second + patience,
-		"maintenance": time.Minute + patience,
-	}
-	for name, want := range most {
-		times := successes[name]
-		if len(times) < 50 {
-			t.Fatalf("%s was read %d times in an hour", name, len(times))
-		}
-		if took := times[0].Sub(began); took > 3*time.Second {
+	for name, most := range mostApart {
+		checkReadInTime(t, name, successes[name], most)
+		if took := successes[name][0].Sub(began); took > 3*time.Second {
 			t.Errorf("%s was first read after %s: an agent is not ready before that", name, took)
-		}
-		for i := 1; i < len(times); i++ {
-			if gap := times[i].Sub(times[i-1]); gap > want {
-				t.Errorf("%s was not read for %s, want at most %s", name, gap, want)
-			}
 		}
 	}
 	if tokens := count(fake.sent, tokenPath); tokens != 1 {
@@ -265,6 +288,35 @@ func count(sent []sent, path string) int {
 		}
 	}
 	return n
+}
+
+func TestAnItemThatFailsMakesNoOtherLate(t *testing.T) {
+	t.Parallel()
+	for _, broken := range items(Options{}.withDefaults())[1:] {
+		t.Run(broken.name, func(t *testing.T) {
+			t.Parallel()
+			fake := newDirect(t)
+			var mended time.Time
+			successes := play(t, fake, Options{}, func(*testing.T) {
+				fake.breakDown(broken.path)
+				pass(time.Hour)
+				mended = time.Now()
+				fake.breakDown("")
+				pass(2 * time.Minute)
+			})
+			checkTraffic(t, fake.sent)
+			for name, most := range mostApart {
+				if name != broken.name {
+					// After a fault of any item the service has to prove itself anew.
+					checkReadInTime(t, name, successes[name], most+time.Second)
+				}
+			}
+			seen := successes[broken.name]
+			if len(seen) == 0 || seen[0].Before(mended) || seen[0].Sub(mended) > time.Minute {
+				t.Errorf("it was mended at %v, and read at %v", mended, seen)
+			}
+		})
+	}
 }
 
 // soon is how long after the end of a fault a source has to see at the latest.

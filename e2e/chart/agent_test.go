@@ -119,13 +119,13 @@ func TestADrainIsRefusedNothingWithTheRightsOfTheChart(t *testing.T) {
 	if diff := cmp.Diff(want, paths); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
 	}
+	// They are written after the log.
+	await(t, "Events of the pods that were handed over and forced", 10*time.Second, func(ctx context.Context) bool {
+		listed, err := l.Client().EventsV1().Events(namespace).List(ctx, metav1.ListOptions{})
+		return err == nil && slices.ContainsFunc(listed.Items, hasReason("ForcedPastBudget")) && slices.ContainsFunc(listed.Items, hasReason("HandedOver"))
+	})
 	if got := refused(t, l, lab.ServiceAccountUser(namespace, name)); len(got) > 0 {
 		t.Errorf("was refused: %+v", got)
-	}
-	listed, err := l.Client().EventsV1().Events(namespace).List(t.Context(), metav1.ListOptions{})
-	must(t, err)
-	if !slices.ContainsFunc(listed.Items, hasReason("ForcedPastBudget")) || !slices.ContainsFunc(listed.Items, hasReason("HandedOver")) {
-		t.Errorf("the Events do not tell of the pods that were handed over and forced: %+v", listed.Items)
 	}
 }
 

@@ -116,9 +116,10 @@ type Source interface {
 	Name() string
 	// Pace says how this source wants to be asked. It never changes.
 	Pace() Pace
-	// Poll asks once, within ctx, which ends after Pace's Timeout at the latest. No sightings and no error means that the
-	// cloud said "none"; an error means that nothing could be seen, and says
-	// why on one line. Poll is never called twice at a time.
+	// Poll asks once, within ctx, which ends after Pace's Timeout at the latest. No
+	// sightings and no error means that the cloud said "none"; an error means that
+	// nothing could be seen, and says why on one line. Poll is never called twice at a
+	// time.
 	Poll(ctx context.Context) ([]Sighting, error)
 }
 

@@ -89,9 +89,11 @@ func (s *Source) Pace() agent.Pace { return pace }
 
 // Poll says what is about to happen to the Node: at once if it has changed or something
 // is found when the Node is read anew, and else after some seconds in which it could have
-// changed. What is called off it says once, as cancelled. It sends nothing while the watch stands, two requests every five minutes and
-// after a fault, and one where a watch has come to its end. After a fault it rests before
-// it asks, longer each time.
+// changed. What is called off it says once, as cancelled.
+//
+// It sends nothing while the watch stands, two requests every five minutes and after a
+// fault, and one where a watch has come to its end. After a fault it rests before it asks,
+// longer each time.
 //
 // A poll that is cancelled gives up the watch: nobody will ask again.
 func (s *Source) Poll(ctx context.Context) ([]agent.Sighting, error) {

@@ -22,6 +22,8 @@ func TestTheProviderIDTellsTheCloud(t *testing.T) {
 		"Oracle with a scheme":                  {"oci://ocid1.instance.oc1.phx.abcdefgh", None, "Oracle Cloud tells a machine nothing"},
 		"IBM":                                   {"ibm://account///cluster/worker", None, "IBM Cloud tells a machine nothing"},
 		"DigitalOcean":                          {"digitalocean://12345", None, "DigitalOcean tells a machine nothing"},
+		"EKS on a machine that is not Amazon's": {"eks-hybrid:///eu-west-1/shop/mi-0123456789abcdef0", None, "name the provider in the configuration"},
+		"a single machine on Azure":             {"azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/pool-1", Azure, ""},
 		"k3s, on whatever machine":              {"k3s://worker-1", None, "name the provider in the configuration"},
 		"kind":                                  {"kind://docker/kind/kind-worker", None, "none of aws, gcp, azure, alibaba, tencent;"},
 		"a cloud's name in another's id":        {"openstack:///aws://x", None, "name the provider"},

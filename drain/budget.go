@@ -52,11 +52,14 @@ func (b Budget) Left(now time.Time) time.Duration {
 // needs detach after its end to give its volumes back: all of its own where the
 // machine has it, else what is left, in whole seconds as the API counts them:
 // the nearest one, so that a call a moment late does not cost the pod a second;
-// the reserve has room for half of one. It is never zero (the API server would drop the pod while it still runs) and
-// never longer than own. The first grace sent is final: the kubelet ignores a
-// later one (kubernetes#113606).
+// the reserve has room for half of one. The volumes get half of it at most: of ten
+// seconds none would be left for the pod, and no volume comes off in them anyway. It is
+// never zero (the API server would drop the pod while it still runs) and never longer
+// than own. The first grace sent is final: the kubelet ignores a later one
+// (kubernetes#113606).
 func (b Budget) Grace(own, detach time.Duration, now time.Time) time.Duration {
-	left := (b.Left(now) - detach).Round(time.Second)
+	left := b.Left(now)
+	left = (left - min(detach, left/2)).Round(time.Second)
 	return max(min(own, left), min(leastGrace, own))
 }
 

@@ -48,7 +48,8 @@ func TestAPodGetsTheGraceThatTheMachineHas(t *testing.T) {
 		"two seconds of its own two":                                       {own: 2 * second, left: 0, want: 2 * second},
 		"less where volumes have to come off the machine":                  {own: 30 * second, detach: 15 * second, left: 40 * second, want: 25 * second},
 		"all of its own where volumes have their time":                     {own: 30 * second, detach: 15 * second, left: 45 * second, want: 30 * second},
-		"two seconds where the volumes would take all":                     {own: 30 * second, detach: 15 * second, left: 10 * second, want: 2 * second},
+		"half of what is left where the volumes would take all":            {own: 30 * second, detach: 15 * second, left: 10 * second, want: 5 * second},
+		"two seconds where half of what is left is less":                   {own: 30 * second, detach: 15 * second, left: 3 * second, want: 2 * second},
 		"what is left of two minutes to a pod of an hour":                  {own: time.Hour, left: 115 * second, want: 115 * second},
 	}
 	for name, c := range cases {
@@ -142,12 +143,13 @@ func TestNoPodIsEverGivenNoGraceOrMoreThanItsOwn(t *testing.T) {
 		detach := upTo(20 * time.Second).Truncate(time.Second)
 		now := noon.Add(upTo(4 * time.Minute))
 		given, forceAt := budget.Grace(own, detach, now), budget.ForceAt(own, detach)
+		kept := min(detach, budget.Left(now)/2)
 		switch {
 		case given < time.Second, given > own, given%time.Second != 0:
 			t.Errorf("seed %d: %+v gives %v to a pod of %v at %v", seed, budget, given, own, now)
 		case !now.After(forceAt) && given != own:
 			t.Errorf("seed %d: %+v gives %v to a pod of %v at %v, before its latest moment", seed, budget, given, own, now)
-		case given > leastGrace && now.Add(given+detach+budget.Reserve-rounded).After(budget.Deadline):
+		case given > leastGrace && now.Add(given+kept+budget.Reserve-rounded).After(budget.Deadline):
 			t.Errorf("seed %d: %+v gives %v to a pod of %v at %v, which ends deep in the reserve", seed, budget, given, own, now)
 		}
 		deadline, later := noon.Add(upTo(4*time.Minute)), noon.Add(upTo(time.Minute))

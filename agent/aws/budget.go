@@ -72,13 +72,18 @@ func (b *budget) take(ctx context.Context, spare int) error {
 	}
 }
 
-// wait lets pause pass. The error is that of heldBack.
+// wait lets pause pass. The error is that of heldBack, also where ctx ends in the same
+// moment: what is sent then has no time for an answer, and would seem to have had none.
 func wait(ctx context.Context, pause time.Duration) error {
+	over := time.After(pause)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
+		over = nil
+	}
 	select {
-	case <-time.After(pause):
+	case <-over:
 	case <-ctx.Done():
 	}
-	if ctx.Err() != nil { // the two may come together
+	if ctx.Err() != nil {
 		return heldBack(ctx)
 	}
 	return nil

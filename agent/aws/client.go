@@ -4,25 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
 	"github.com/ebbtide/ebbtide/agent/metadata"
 )
 
-// The protocol, by the EC2 user guide, "Use the Instance Metadata Service to access
-// instance metadata".
+// What is asked for, as errors and traces name it. The SDK knows the rest of the protocol.
 const (
-	tokenPath   = "/latest/api/token"        //nolint:gosec // a path, no secret
-	tokenHeader = "X-Aws-Ec2-Metadata-Token" //nolint:gosec // a name, no secret
-	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
-	// tokenTTL is the longest lifetime that a token can have, in seconds.
-	tokenTTL = "21600"
-
+	tokenPath    = "/latest/api/token" //nolint:gosec // a path, no secret
 	itemsPath    = "/latest/meta-data/"
 	itemInstance = "instance-id"
 )
@@ -36,7 +32,7 @@ type service interface {
 type client struct {
 	service  service
 	close    func()
-	allowV1  bool
+	options  imds.Options
 	instance string // what its id must be; empty: not known
 	now      func() time.Time
 	budget   *budget
@@ -50,17 +46,19 @@ type client struct {
 	lost  time.Time      // when the trust ended last
 }
 
-// access is how items are asked for.
+// access is how items are asked for: a client of the SDK that holds a token.
 type access struct {
-	token string
-	// refused is why there is no token, and items are asked for by IMDSv1; nil where
-	// there is one.
+	imds *imds.Client
+	// refused is why it holds none, and items are asked for by IMDSv1; nil where it does.
 	refused error
 }
 
 func newClient(o Options) (*client, error) {
+	if o.Endpoint == "" {
+		o.Endpoint = DefaultEndpoint
+	}
 	// Half of the time for a step: where IMDSv1 is allowed, a token that never comes
-	// leaves as much for the item.
+	// leaves as much for the item. Half a second is the SDK's own measure.
 	reads, err := metadata.NewClient(metadata.Options{
 		Endpoint: o.Endpoint, Default: DefaultEndpoint, Step: o.Timeout / 2, Hints: hints,
 	})
@@ -68,8 +66,20 @@ func newClient(o Options) (*client, error) {
 		return nil, err
 	}
 	c := &client{
-		service: reads, close: reads.Close, allowV1: o.AllowIMDSv1, instance: o.Instance,
+		service: reads, close: reads.Close, instance: o.Instance,
 		door: make(chan struct{}, 1), proving: make(chan struct{}, 1),
+	}
+	c.options = imds.Options{
+		// Set, or AWS_EC2_METADATA_SERVICE_ENDPOINT would be read.
+		Endpoint: o.Endpoint,
+		// Set, or AWS_EC2_METADATA_DISABLED would be read.
+		ClientEnableState: imds.ClientEnabled,
+		// Set, or a token that is refused or late would be done without.
+		EnableFallback: sdk.BoolTernary(o.AllowIMDSv1),
+		// The next poll is the retry: it comes within a second, as the SDK's own would.
+		Retryer: sdk.NopRetryer{},
+		// The SDK's own would send what it has to by a proxy of the environment.
+		HTTPClient: wire{},
 	}
 	c.setClock(time.Now)
 	return c, nil
@@ -83,58 +93,43 @@ func (c *client) setClock(now func() time.Time) {
 // get reads an item, and leaves room for as many requests as spare. Its errors are
 // *metadata.ReadError.
 //
-// A token ends after its lifetime, and early with the service's restart. So it is used
-// until it is refused: a 401 is answered with a new token and one more try, unless the
-// token was new or the poll ends before there is room.
+// A token ends after its lifetime, which the SDK knows, and early with the service's
+// restart. So a 401 is answered with a new token and one more try, unless the token was
+// new or the poll ends before there is room.
 func (c *client) get(ctx context.Context, spare int, item string) (metadata.Reply, error) {
-	with, fresh, err := c.enter(ctx, spare, nil)
-	if err != nil {
-		return metadata.Reply{}, err
-	}
-	r, err := c.read(ctx, spare, item, with)
-	if !metadata.Answered(err, http.StatusUnauthorized) {
-		return r, err
-	}
-	if !fresh {
-		refused := err
-		if with, _, err = c.enter(ctx, spare, with); err == nil {
-			r, err = c.read(ctx, spare, item, with)
-		}
-		if errors.Is(err, errHeldBack) {
-			return metadata.Reply{}, refused
-		}
-	}
-	if metadata.Answered(err, http.StatusUnauthorized) && with.refused != nil {
-		c.held.CompareAndSwap(with, nil) // it wants a token after all
-		err = with.refused
-	}
-	return r, err
-}
-
-// read asks for an item once, when there is room for it.
-func (c *client) read(ctx context.Context, spare int, item string, with *access) (metadata.Reply, error) {
-	ask := metadata.Request{Path: itemsPath + item}
-	if with.refused == nil {
-		ask.Header = http.Header{tokenHeader: {with.token}}
-	}
-	if err := c.budget.take(ctx, spare); err != nil {
-		return metadata.Reply{}, &metadata.ReadError{Method: http.MethodGet, Path: ask.Path, Err: err}
-	}
-	return c.send(ctx, ask)
-}
-
-// send sends one request, for which there is room.
-func (c *client) send(ctx context.Context, ask metadata.Request) (metadata.Reply, error) {
-	r, err := c.service.Do(ctx, ask)
-	c.budget.heed(err)
-	return r, err
-}
-
-// enter is how items are to be asked for, if not as refused. A token is fetched by one
-// source, for all of them; fresh says that it has only just come.
-func (c *client) enter(ctx context.Context, spare int, refused *access) (held *access, fresh bool, err error) {
+	var old *access
+	var denied error // a 401, after which it is tried once more
 	for {
-		if held := c.held.Load(); held != nil && held != refused {
+		with, renews, err := c.enter(ctx, spare, old)
+		var r metadata.Reply
+		if err == nil {
+			r, err = c.ask(ctx, item, &call{client: c, with: with, spare: spare, renews: renews})
+		}
+		switch {
+		case errors.Is(err, errSpent):
+		case denied != nil && errors.Is(err, errHeldBack):
+			return metadata.Reply{}, denied
+		case !metadata.Answered(err, http.StatusUnauthorized):
+			return r, err
+		case !renews && denied == nil:
+			denied = err
+		case with.refused != nil:
+			c.held.CompareAndSwap(with, nil) // it wants a token after all
+			return metadata.Reply{}, with.refused
+		default:
+			return metadata.Reply{}, err
+		}
+		old = with
+	}
+}
+
+// enter is how items are to be asked for, if no longer as with old. A token is fetched by
+// one source, for all of them: the SDK would fetch one for each that fails, and keep them
+// waiting in a lock that knows no context. Whoever renews has taken the room for that, and
+// the door is shut until its call opens it.
+func (c *client) enter(ctx context.Context, spare int, old *access) (with *access, renews bool, err error) {
+	for {
+		if held := c.held.Load(); held != nil && held != old {
 			return held, false, nil
 		}
 		select {
@@ -142,70 +137,19 @@ func (c *client) enter(ctx context.Context, spare int, refused *access) (held *a
 		case <-ctx.Done():
 			return nil, false, &metadata.ReadError{Method: http.MethodPut, Path: tokenPath, Err: heldBack(ctx)}
 		}
-		held, pause, err := c.knock(ctx, spare, refused)
-		<-c.door // who can wait for room keeps nobody out who cannot
-		if pause == 0 {
-			return held, err == nil, err
+		if held := c.held.Load(); held != nil && held != old { // somebody has meanwhile
+			<-c.door
+			return held, false, nil
 		}
+		pause := c.budget.try(spare)
+		if pause == 0 {
+			return &access{imds: imds.New(c.options)}, true, nil
+		}
+		<-c.door // who can wait for room keeps nobody out who cannot
 		if err := wait(ctx, pause); err != nil {
 			return nil, false, &metadata.ReadError{Method: http.MethodPut, Path: tokenPath, Err: err}
 		}
 	}
-}
-
-// knock fetches a token, unless somebody has meanwhile, or there is no room for that
-// before pause is over.
-func (c *client) knock(ctx context.Context, spare int, refused *access) (held *access, pause time.Duration, err error) {
-	if held := c.held.Load(); held != nil && held != refused {
-		return held, 0, nil
-	}
-	if pause := c.budget.try(spare); pause > 0 {
-		return nil, pause, nil
-	}
-	token, err := c.fetch(ctx)
-	switch {
-	case err == nil:
-		held = &access{token: token}
-	case c.allowV1 && tokenless(err):
-		held, err = &access{refused: err}, nil
-	}
-	c.held.Store(held) // if there is none, the next poll begins with the token
-	return held, 0, err
-}
-
-// errNoToken is a PUT that went well and brought nothing that a header can carry.
-var errNoToken = errors.New("no token in the reply")
-
-// fetch asks for a token.
-func (c *client) fetch(ctx context.Context) (string, error) {
-	r, err := c.send(ctx, metadata.Request{
-		Method: http.MethodPut, Path: tokenPath, Header: http.Header{ttlHeader: {tokenTTL}},
-	})
-	if err != nil {
-		return "", err
-	}
-	token, ok := word(r.Body)
-	if !ok {
-		return "", &metadata.ReadError{Method: http.MethodPut, Path: r.Path, Status: http.StatusOK, Err: errNoToken}
-	}
-	return token, nil
-}
-
-// tokenless says whether a request for a token went as it does where there are none, or
-// where a hop limit keeps them from us.
-func tokenless(err error) bool {
-	read, ok := errors.AsType[*metadata.ReadError](err)
-	if !ok {
-		return false
-	}
-	switch read.Status {
-	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
-		return true
-	case 0:
-		late, ok := errors.AsType[net.Error](read)
-		return ok && late.Timeout()
-	}
-	return false
 }
 
 // believe decides whether a 404 means "no notice": only if the service knows the

@@ -2,8 +2,8 @@
 // to do to this instance: interrupt it (spot), advise to leave it (rebalance),
 // maintain it or its host (maintenance), or scale it in (lifecycle).
 //
-// It speaks IMDSv2 through the client of package metadata, and never falls back to
-// IMDSv1 unless told to. The four items share one client: one token, one
+// It speaks IMDSv2 by the client of aws-sdk-go-v2, which sends its requests by that of
+// package metadata, and never falls back to IMDSv1 unless told to. The four items share one client: one token, one
 // connection where the service keeps it, and one budget of requests, which all of
 // them keep to together, whatever happens. The interruption notice has two minutes
 // at most and is asked for first; the other items wait for what it leaves, and

@@ -103,11 +103,11 @@ var mostApart = map[string]time.Duration{
 	"maintenance": time.Minute + patience,
 }
 
-// checkReadInTime wants that an item was read at least as often as that all through an hour.
+// checkReadInTime wants that an item was read at least as often as that.
 func checkReadInTime(t *testing.T, name string, times []time.Time, most time.Duration) {
 	t.Helper()
 	if len(times) < 50 {
-		t.Fatalf("%s was read %d times in an hour", name, len(times))
+		t.Fatalf("%s was read %d times", name, len(times))
 	}
 	for i := 1; i < len(times); i++ {
 		if gap := times[i].Sub(times[i-1]); gap > most {
@@ -130,6 +130,24 @@ func TestWhileNothingFailsEachItemIsReadInTime(t *testing.T) {
 	}
 	if tokens := count(fake.sent, tokenPath); tokens != 1 {
 		t.Errorf("%d tokens were fetched, want 1", tokens)
+	}
+}
+
+func TestOneTokenFollowsAnotherWhoseTimeIsOver(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{"with tokens": {}, "with IMDSv1 allowed": {AllowIMDSv1: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := newDirect(t)
+			successes := play(t, fake, o, func(*testing.T) { pass(6*time.Hour + 10*time.Minute) })
+			checkTraffic(t, fake.sent)
+			for name, most := range mostApart {
+				checkReadInTime(t, name, successes[name], most)
+			}
+			if tokens := count(fake.sent, tokenPath); tokens != 2 {
+				t.Errorf("%d tokens were fetched, want 2", tokens)
+			}
+		})
 	}
 }
 

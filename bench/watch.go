@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/ebbtide/ebbtide/agent/aws/awstest"
 	"github.com/ebbtide/ebbtide/agent/azure/azuretest"
 	"github.com/ebbtide/ebbtide/agent/gcp/gcptest"
@@ -118,7 +120,11 @@ type watch struct {
 // newWatch adds a node called name and starts an agent for it, with an account of
 // its own so that its requests can be told apart.
 func (b *bench) newWatch(ctx context.Context, c cloud, name string) (*watch, error) {
-	node, err := b.lab.AddNode(ctx, lab.NodeSpec{Name: name, Labels: map[string]string{"bench": name}})
+	// Other scenarios may take place in the same cluster: their pods stay away.
+	node, err := b.lab.AddNode(ctx, lab.NodeSpec{
+		Name: name, Labels: map[string]string{"bench": name},
+		Taints: []corev1.Taint{{Key: "bench", Value: name, Effect: corev1.TaintEffectNoSchedule}},
+	})
 	if err != nil {
 		return nil, err
 	}
